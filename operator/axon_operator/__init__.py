@@ -1,0 +1,1 @@
+"""axon-operator: every organization gets its own walls (see docs/concepts.md)."""

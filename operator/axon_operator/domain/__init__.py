@@ -1,0 +1,1 @@
+"""Pure functions: what should exist. No I/O, no clock, no randomness."""

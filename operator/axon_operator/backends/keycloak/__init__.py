@@ -1,0 +1,1 @@
+"""Keycloak: Protocol and adapter. The only importer of python-keycloak."""

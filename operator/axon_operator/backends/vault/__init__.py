@@ -1,0 +1,1 @@
+"""OpenBao (or Vault with namespaces): Protocol and adapter. The only importer of hvac."""

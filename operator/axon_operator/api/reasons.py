@@ -1,0 +1,102 @@
+"""The one list of condition types and reasons. Reasons are also the reasons of Kubernetes Events.
+
+They are API: users write alerts and `kubectl wait` on them. The comment on each member is its
+documentation; `docs/reference/conditions.md` is generated from it.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks of. `Ready`, `Reconciling` and `Stalled` follow kstatus."""
+
+    READY = "Ready"
+    """The object does what its spec says."""
+    RECONCILING = "Reconciling"
+    """Work towards the spec is still under way."""
+    STALLED = "Stalled"
+    """Nothing will change until a person changes something; the message says what."""
+    NAMESPACE_READY = "NamespaceReady"
+    """The tenant's Kubernetes namespace and its guards exist as planned."""
+    VAULT_READY = "VaultReady"
+    """Everything planned in OpenBao exists as planned."""
+    IDENTITY_READY = "IdentityReady"
+    """Everything planned in Keycloak exists as planned."""
+    NETWORK_READY = "NetworkReady"
+    """The network policies exist as planned."""
+    WORKLOAD_READY = "WorkloadReady"
+    """The wanted number of pods is ready."""
+    DELIVERED = "Delivered"
+    """Every pod of the runtime serves the current set of credentials."""
+    DELETION_BLOCKED = "DeletionBlocked"
+    """Deletion cannot go on; the message says what stops it."""
+
+
+class Reason(StrEnum):
+    """Why a condition has its status; in the same words in Events."""
+
+    # -- going well
+    READY = "Ready"
+    """Everything exists as planned."""
+    CREATED = "Created"
+    """Something planned did not exist and was created."""
+    UPDATED = "Updated"
+    """Something existed but was not as planned and was set right."""
+    DELETED = "Deleted"
+    """Something no longer planned was removed."""
+    SUSPENDED = "Suspended"
+    """The object is switched off by its `suspended` field, or its tenant is."""
+    RESUMED = "Resumed"
+    """The object was switched on again."""
+    NO_CONSUMERS = "NoConsumers"
+    """The runtime has no running pods, so there is nothing to deliver to."""
+
+    # -- under way
+    PROGRESSING = "Progressing"
+    """Changes were made; their effect has not been observed yet."""
+    DELETING = "Deleting"
+    """The object is being torn down."""
+    TENANT_NOT_READY = "TenantNotReady"
+    """The tenant's namespace, OpenBao namespace or realm does not exist yet."""
+    RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    """`spec.runtimeRef.name` names no WorkflowRuntime in this namespace (yet)."""
+    SOURCE_MISSING = "SourceMissing"
+    """The KV path does not exist (yet), or lacks a key that the binding asks for."""
+    PODS_NOT_READY = "PodsNotReady"
+    """The Deployment has fewer ready pods than wanted."""
+    PODS_TERMINATING = "PodsTerminating"
+    """Waiting for pods to be gone before credentials are revoked."""
+    DEPENDENCY_NOT_READY = "DependencyNotReady"
+    """An earlier part of the same object has to be ready first."""
+
+    # -- someone must act
+    NAME_TAKEN = "NameTaken"
+    """Something of that name exists and does not carry this object's owner mark; it is not touched."""
+    NOT_IN_TENANT = "NotInTenant"
+    """The object is in a namespace that belongs to no Tenant."""
+    INVALID_SPEC = "InvalidSpec"
+    """The spec cannot be carried out; the message says which field and why."""
+    NAMESPACES_UNSUPPORTED = "NamespacesUnsupported"
+    """The secrets server ignores namespaces (as Vault CE does), so it cannot separate tenants."""
+    CONFLICT = "Conflict"
+    """Something exists with properties that cannot be changed in place."""
+
+    # -- a backend does not do its part
+    KUBERNETES_UNAVAILABLE = "KubernetesUnavailable"
+    """The API server could not be reached, timed out or answered with an error of its own."""
+    KUBERNETES_DENIED = "KubernetesDenied"
+    """The API server refused the operator."""
+    VAULT_UNAVAILABLE = "VaultUnavailable"
+    """OpenBao could not be reached, timed out, is sealed or answered with an error of its own."""
+    VAULT_DENIED = "VaultDenied"
+    """OpenBao refused the operator's login or a call."""
+    VAULT_LOCKED = "VaultLocked"
+    """The tenant's OpenBao namespace is locked."""
+    KEYCLOAK_UNAVAILABLE = "KeycloakUnavailable"
+    """Keycloak could not be reached, timed out or answered with an error of its own."""
+    KEYCLOAK_DENIED = "KeycloakDenied"
+    """Keycloak refused the operator's login or a call."""
+    REQUEST_REJECTED = "RequestRejected"
+    """A backend rejected a request as invalid; this is a defect or an unsupported server version."""
+    INTERNAL_ERROR = "InternalError"
+    """The operator met an unexpected error; its log has the details under the reconcile id."""

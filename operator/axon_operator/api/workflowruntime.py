@@ -1,0 +1,105 @@
+"""WorkflowRuntime: where an organization's workflows run."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity, cel
+from axon_operator.api.conditions import Condition
+from axon_operator.api.tenant import EgressRule
+
+IMAGE = (
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$"
+)
+
+
+class EnvVar(ApiModel):
+    """A plain environment variable. Credentials come through a SecretBinding, never from here."""
+
+    name: str = Field(description="Name of the variable.", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
+    value: str = Field(description="Its value, visible to everyone who may read the object.", max_length=4096)
+
+
+class ResourceAmounts(ApiModel):
+    """CPU and memory."""
+
+    cpu: Quantity | None = Field(default=None, description="CPU, for example 250m.")
+    memory: Quantity | None = Field(default=None, description="Memory, for example 256Mi.")
+
+
+class Resources(ApiModel):
+    """What one pod's workload container gets."""
+
+    requests: ResourceAmounts = Field(default_factory=ResourceAmounts, description="Guaranteed amounts.")
+    limits: ResourceAmounts = Field(default_factory=ResourceAmounts, description="Ceilings.")
+
+
+class ContainerPort(ApiModel):
+    """A TCP port on which the workload listens."""
+
+    name: str = Field(description="Name of the port.", pattern=DNS_LABEL, max_length=15)
+    port: Annotated[int, Field(ge=1024, le=65535)] = Field(description="Port number; 1024 or above, as the pod is not root.")
+
+
+class Connection(ApiModel):
+    """Another runtime of the same tenant that this one may call."""
+
+    runtime: ObjectName = Field(description="Name of the other WorkflowRuntime, in the same namespace.")
+    port: Port = Field(description="The port of the other runtime.")
+
+
+class WorkflowRuntimeSpec(ApiModel):
+    """What is to run, and what it may reach."""
+
+    image: str = Field(
+        description="Container image with a tag or digest, for example registry.example/agent@sha256:….",
+        min_length=1,
+        max_length=512,
+        pattern=IMAGE,
+        json_schema_extra=cel(
+            "self.contains('@') || self.substring(self.lastIndexOf('/') + 1).contains(':')",
+            "the image needs a tag or, better, a digest: name:tag or name@sha256:…",
+        ),
+    )
+    command: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, description="Entry point, instead of the image's.", max_length=64
+    )
+    args: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, description="Arguments of the entry point.", max_length=128
+    )
+    env: list[EnvVar] = Field(
+        default_factory=list,
+        description="Plain environment variables; no secrets.",
+        max_length=128,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    resources: Resources = Field(default_factory=Resources, description="CPU and memory of the workload.")
+    replicas: Annotated[int, Field(ge=0, le=100)] = Field(default=1, description="Number of pods.")
+    ports: list[ContainerPort] = Field(
+        default_factory=list,
+        description="TCP ports on which the workload listens.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    connections: list[Connection] = Field(
+        default_factory=list, description="Runtimes of the same tenant that this one may call.", max_length=32
+    )
+    egress: list[EgressRule] = Field(
+        default_factory=list,
+        description="Ranges outside the cluster that this runtime may reach; only within the Tenant's allow-list.",
+        max_length=32,
+    )
+    suspended: bool = Field(default=False, description="Scale to zero and keep everything else.")
+
+
+class WorkflowRuntimeStatus(ApiModel):
+    """What the operator observed."""
+
+    observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
+    conditions: list[Condition] = Field(default_factory=list, description="Observations about the runtime.", max_length=16)
+    replicas: int | None = Field(default=None, description="Number of pods.")
+    ready_replicas: int | None = Field(default=None, description="Number of ready pods.")
+    selector: str | None = Field(default=None, description="Label selector of the pods, for the scale subresource.")
+    service_account: str | None = Field(default=None, description="The pods' service account.")
+    revision: str | None = Field(default=None, description="The set of credentials that pods are to serve.")

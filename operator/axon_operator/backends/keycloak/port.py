@@ -1,0 +1,33 @@
+"""What the reconcilers need of Keycloak."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from axon_operator.domain.resources import RealmPath
+
+
+class Keycloak(Protocol):
+    """Reads and writes of the realms that the operator created.
+
+    Every call raises only the errors of `backends.errors`. Path segments are checked before
+    anything is sent. Realms are never listed (reference: minutes with some hundred realms).
+    """
+
+    def read(self, path: RealmPath) -> Mapping[str, Any] | None:
+        """The representation, or None if it does not exist.
+
+        A realm that exists but is not the operator's comes back without `attributes` and `id`
+        (Keycloak strips it): callers must read that as "not mine".
+        """
+
+    def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
+        """POST into a collection; `Terminal(NameTaken)` if it exists already."""
+
+    def update(self, path: RealmPath, body: Mapping[str, Any]) -> None:
+        """PUT a partial representation."""
+
+    def delete(self, path: RealmPath) -> None:
+        """Delete; a resource that does not exist is fine."""
+
+    def logout_all(self, realm: str) -> None:
+        """End every session of the realm, offline sessions too."""

@@ -1,0 +1,29 @@
+"""What the reconcilers need of OpenBao."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from axon_operator.domain.resources import VaultPath
+
+
+class Vault(Protocol):
+    """Reads and writes below the operator's parent namespace.
+
+    Every call raises only the errors of `backends.errors`. Paths are checked segment by segment
+    before anything is sent, so that no name can climb out of its namespace.
+    """
+
+    def read(self, path: VaultPath) -> Mapping[str, Any] | None:
+        """The `data` of the resource, or None if it does not exist."""
+
+    def list(self, path: VaultPath) -> tuple[str, ...]:
+        """Names below the path; empty if there are none."""
+
+    def write(self, path: VaultPath, body: Mapping[str, Any]) -> None:
+        """Create or replace."""
+
+    def delete(self, path: VaultPath) -> None:
+        """Delete; a resource that does not exist is fine."""
+
+    def supports_namespaces(self) -> bool:
+        """False for a server that ignores the namespace header (Vault CE): it cannot separate tenants."""
