@@ -86,7 +86,7 @@ NAME_RULES = (
     ),
     (
         f"self.metadata.name.matches('{DNS_LABEL}')",
-        "metadata.name may contain only a-z, 0-9 and '-' (no dots), and must begin and end with a letter or digit",
+        "metadata.name may contain only a-z, 0-9 and '-' (no dots) and must begin and end with a letter or digit",
     ),
 )
 """Names of other objects are derived from these, hence the limit; a dot would break DNS names and paths."""
@@ -130,7 +130,9 @@ WORKFLOW_RUNTIME = Kind(
     plural="workflowruntimes",
     short="axw",
     namespaced=True,
-    description="A WorkflowRuntime is a set of isolated pods, with an identity of their own, in which workflows run.",
+    description=(
+        "A WorkflowRuntime is a set of isolated pods, with an identity of their own, in which workflows run."
+    ),
     spec=WorkflowRuntimeSpec,
     status=WorkflowRuntimeStatus,
     columns=(
@@ -276,11 +278,15 @@ def _root_schema(kind: Kind) -> Schema:
         "properties": {
             "apiVersion": {"type": "string", "description": f"Version of this form: {GROUP}/{VERSION}."},
             "kind": {"type": "string", "description": f"Always {kind.name}."},
-            "metadata": {"type": "object"},
+            # declared so that errors can name metadata.name; the API server adds the rest
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural(kind.spec),
             "status": status,
         },
-        VALIDATIONS: [{"rule": rule, "message": message} for rule, message in kind.name_rules],
+        VALIDATIONS: [
+            {"rule": rule, "message": message, "fieldPath": ".metadata.name"}
+            for rule, message in kind.name_rules
+        ],
     }
 
 

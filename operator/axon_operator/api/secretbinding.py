@@ -26,7 +26,10 @@ class KVSource(ApiModel):
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$",
-        json_schema_extra=cel("!self.contains('..')", "the path must not contain '..'"),
+        json_schema_extra=cel(
+            "!self.contains('..') && !self.contains('//') && !self.startsWith('/') && !self.endsWith('/')",
+            "the path is relative to kv/org/ and must not contain '..' or '//' nor begin or end with '/'; write for example billing/stripe",
+        ),
     )
     keys: list[Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]] = Field(
         default_factory=list,
@@ -62,7 +65,7 @@ class FileDelivery(ApiModel):
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
     )
     format: FileFormat = Field(default=FileFormat.JSON, description="json, dotenv, or raw (the value of the single key).")
-    mode: str = Field(default="0440", description="File mode, octal.", pattern=r"^0[04]{3}$")
+    mode: str = Field(default="0440", description="File mode, octal.", pattern=r"^0[04]{3}$", max_length=4)
 
 
 class Delivery(ApiModel):
@@ -78,7 +81,7 @@ class SecretBindingSpec(ApiModel):
 
     model_config = {
         "json_schema_extra": cel(
-            "!has(self.delivery.file) || self.delivery.file.format != 'raw' || (has(self.source.kv.keys) && self.source.kv.keys.size() == 1)",
+            "!has(self.delivery.file) || self.delivery.file.format != 'raw' || !has(self.source.kv) || (has(self.source.kv.keys) && self.source.kv.keys.size() == 1)",
             "format raw writes one value: name exactly one key in source.kv.keys",
         )
     }
@@ -115,5 +118,5 @@ class SecretBindingStatus(ApiModel):
 
     observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
     conditions: list[Condition] = Field(default_factory=list, description="Observations about the binding.", max_length=16)
-    revision: str | None = Field(default=None, description="The runtime's set of credentials that contains this binding.")
+    revision: str | None = Field(default=None, description="The runtime's set of credentials that contains this binding.", max_length=64)
     consumers: Consumers | None = Field(default=None, description="How many pods serve that revision.")

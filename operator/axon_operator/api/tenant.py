@@ -44,7 +44,8 @@ class EgressRule(ApiModel):
             "x-kubernetes-validations": [
                 {"rule": "isCIDR(self) && cidr(self).ip().family() == 4", "message": "must be an IPv4 CIDR such as 203.0.113.0/24"},
                 {"rule": "!isCIDR(self) || cidr(self).prefixLength() >= 8", "message": "the range is too wide; the shortest prefix is /8"},
-                {"rule": "!isCIDR(self) || !cidr('169.254.0.0/16').containsCIDR(self)", "message": "link-local addresses (instance metadata) are never allowed"},
+                {"rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()", "message": "must begin with the first address of the range, such as 203.0.113.0/24 and not 203.0.113.5/24"},
+                {"rule": "!isCIDR(self) || !(cidr('169.254.0.0/16').containsCIDR(self) || cidr(self).containsCIDR('169.254.0.0/16'))", "message": "link-local addresses (instance metadata) are never allowed, nor a range that contains them"},
             ]
         },
     )
@@ -134,6 +135,6 @@ class TenantStatus(ApiModel):
 
     observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
     conditions: list[Condition] = Field(default_factory=list, description="Observations about the tenant.", max_length=16)
-    namespace: str | None = Field(default=None, description="The tenant's Kubernetes namespace.")
-    vault_namespace: str | None = Field(default=None, description="The tenant's OpenBao namespace.")
-    realm: str | None = Field(default=None, description="The tenant's Keycloak realm.")
+    namespace: str | None = Field(default=None, description="The tenant's Kubernetes namespace.", max_length=63)
+    vault_namespace: str | None = Field(default=None, description="The tenant's OpenBao namespace.", max_length=128)
+    realm: str | None = Field(default=None, description="The tenant's Keycloak realm.", max_length=63)

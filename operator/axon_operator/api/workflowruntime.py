@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity, cel
+from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity
 from axon_operator.api.conditions import Condition
 from axon_operator.api.tenant import EgressRule
 
@@ -57,10 +57,18 @@ class WorkflowRuntimeSpec(ApiModel):
         min_length=1,
         max_length=512,
         pattern=IMAGE,
-        json_schema_extra=cel(
-            "self.contains('@') || self.substring(self.lastIndexOf('/') + 1).contains(':')",
-            "the image needs a tag or, better, a digest: name:tag or name@sha256:…",
-        ),
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.contains('@') || self.substring(self.lastIndexOf('/') + 1).contains(':')",
+                    "message": "the image needs a tag or, better, a digest: name:tag or name@sha256:…",
+                },
+                {
+                    "rule": f"self == '' || self.matches('{IMAGE}')",
+                    "message": "not an image reference: write [registry/]name:tag or [registry/]name@sha256:<64 hex digits>, the name in lower case",
+                },
+            ]
+        },
     )
     command: list[Annotated[str, Field(max_length=4096)]] = Field(
         default_factory=list, description="Entry point, instead of the image's.", max_length=64
@@ -100,6 +108,6 @@ class WorkflowRuntimeStatus(ApiModel):
     conditions: list[Condition] = Field(default_factory=list, description="Observations about the runtime.", max_length=16)
     replicas: int | None = Field(default=None, description="Number of pods.")
     ready_replicas: int | None = Field(default=None, description="Number of ready pods.")
-    selector: str | None = Field(default=None, description="Label selector of the pods, for the scale subresource.")
-    service_account: str | None = Field(default=None, description="The pods' service account.")
-    revision: str | None = Field(default=None, description="The set of credentials that pods are to serve.")
+    selector: str | None = Field(default=None, description="Label selector of the pods, for the scale subresource.", max_length=512)
+    service_account: str | None = Field(default=None, description="The pods' service account.", max_length=63)
+    revision: str | None = Field(default=None, description="The set of credentials that pods are to serve.", max_length=64)
