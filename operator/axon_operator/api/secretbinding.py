@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from axon_operator.api.base import ApiModel, Duration, ObjectName, cel
 from axon_operator.api.conditions import Condition
@@ -42,7 +42,9 @@ class KVSource(ApiModel):
 class Source(ApiModel):
     """Where the credential comes from: exactly one kind."""
 
-    model_config = {"json_schema_extra": {**EXACTLY_ONE, **cel("has(self.kv)", "exactly one source is needed: kv")}}
+    model_config = ConfigDict(
+        json_schema_extra={**EXACTLY_ONE, **cel("has(self.kv)", "exactly one source is needed: kv")}
+    )
 
     kv: KVSource | None = Field(default=None, description="A secret of the organization.")
 
@@ -64,14 +66,18 @@ class FileDelivery(ApiModel):
         max_length=100,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
     )
-    format: FileFormat = Field(default=FileFormat.JSON, description="json, dotenv, or raw (the value of the single key).")
+    format: FileFormat = Field(
+        default=FileFormat.JSON, description="json, dotenv, or raw (the value of the single key)."
+    )
     mode: str = Field(default="0440", description="File mode, octal.", pattern=r"^0[04]{3}$", max_length=4)
 
 
 class Delivery(ApiModel):
     """How the credential reaches the workload: exactly one way."""
 
-    model_config = {"json_schema_extra": {**EXACTLY_ONE, **cel("has(self.file)", "exactly one delivery is needed: file")}}
+    model_config = ConfigDict(
+        json_schema_extra={**EXACTLY_ONE, **cel("has(self.file)", "exactly one delivery is needed: file")}
+    )
 
     file: FileDelivery | None = Field(default=None, description="As a file.")
 
@@ -79,12 +85,12 @@ class Delivery(ApiModel):
 class SecretBindingSpec(ApiModel):
     """Which credential, for which runtime, how."""
 
-    model_config = {
-        "json_schema_extra": cel(
+    model_config = ConfigDict(
+        json_schema_extra=cel(
             "!has(self.delivery.file) || self.delivery.file.format != 'raw' || !has(self.source.kv) || (has(self.source.kv.keys) && self.source.kv.keys.size() == 1)",
             "format raw writes one value: name exactly one key in source.kv.keys",
         )
-    }
+    )
 
     runtime_ref: RuntimeRef = Field(
         description="The runtime that may hold the credential.",
@@ -116,7 +122,13 @@ class Consumers(ApiModel):
 class SecretBindingStatus(ApiModel):
     """What the operator observed. Never a value, token, accessor or lease id."""
 
-    observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
-    conditions: list[Condition] = Field(default_factory=list, description="Observations about the binding.", max_length=16)
-    revision: str | None = Field(default=None, description="The runtime's set of credentials that contains this binding.", max_length=64)
+    observed_generation: int | None = Field(
+        default=None, description="The generation of the spec that the status speaks of."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list, description="Observations about the binding.", max_length=16
+    )
+    revision: str | None = Field(
+        default=None, description="The runtime's set of credentials that contains this binding.", max_length=64
+    )
     consumers: Consumers | None = Field(default=None, description="How many pods serve that revision.")

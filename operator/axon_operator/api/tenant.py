@@ -1,7 +1,7 @@
 """Tenant: one organization."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -42,10 +42,22 @@ class EgressRule(ApiModel):
         max_length=18,
         json_schema_extra={
             "x-kubernetes-validations": [
-                {"rule": "isCIDR(self) && cidr(self).ip().family() == 4", "message": "must be an IPv4 CIDR such as 203.0.113.0/24"},
-                {"rule": "!isCIDR(self) || cidr(self).prefixLength() >= 8", "message": "the range is too wide; the shortest prefix is /8"},
-                {"rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()", "message": "must begin with the first address of the range, such as 203.0.113.0/24 and not 203.0.113.5/24"},
-                {"rule": "!isCIDR(self) || !(cidr('169.254.0.0/16').containsCIDR(self) || cidr(self).containsCIDR('169.254.0.0/16'))", "message": "link-local addresses (instance metadata) are never allowed, nor a range that contains them"},
+                {
+                    "rule": "isCIDR(self) && cidr(self).ip().family() == 4",
+                    "message": "must be an IPv4 CIDR such as 203.0.113.0/24",
+                },
+                {
+                    "rule": "!isCIDR(self) || cidr(self).prefixLength() >= 8",
+                    "message": "the range is too wide; the shortest prefix is /8",
+                },
+                {
+                    "rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+                    "message": "must begin with the first address of the range, such as 203.0.113.0/24 and not 203.0.113.5/24",
+                },
+                {
+                    "rule": "!isCIDR(self) || !(cidr('169.254.0.0/16').containsCIDR(self) || cidr(self).containsCIDR('169.254.0.0/16'))",
+                    "message": "link-local addresses (instance metadata) are never allowed, nor a range that contains them",
+                },
             ]
         },
     )
@@ -79,7 +91,7 @@ class Quota(ApiModel):
     pods: Annotated[int, Field(ge=0, le=10000)] = Field(default=100, description="Number of pods.")
 
 
-def _bounded(low: str, high: str) -> dict[str, object]:
+def _bounded(low: str, high: str) -> dict[str, Any]:
     return cel(
         f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')",
         f"must be between {low} and {high}",
@@ -93,10 +105,14 @@ class Sessions(ApiModel):
         default="2m", description="Lifetime of an access token, 10s to 2m.", json_schema_extra=_bounded("10s", "2m")
     )
     idle_timeout: Duration = Field(
-        default="30m", description="A session unused for this long ends, 1m to 24h.", json_schema_extra=_bounded("1m", "24h")
+        default="30m",
+        description="A session unused for this long ends, 1m to 24h.",
+        json_schema_extra=_bounded("1m", "24h"),
     )
     max_lifespan: Duration = Field(
-        default="10h", description="A session ends after this long in any case, 1m to 168h.", json_schema_extra=_bounded("1m", "168h")
+        default="10h",
+        description="A session ends after this long in any case, 1m to 168h.",
+        json_schema_extra=_bounded("1m", "168h"),
     )
 
 
@@ -133,8 +149,12 @@ class TenantSpec(ApiModel):
 class TenantStatus(ApiModel):
     """What the operator observed."""
 
-    observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
-    conditions: list[Condition] = Field(default_factory=list, description="Observations about the tenant.", max_length=16)
+    observed_generation: int | None = Field(
+        default=None, description="The generation of the spec that the status speaks of."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list, description="Observations about the tenant.", max_length=16
+    )
     namespace: str | None = Field(default=None, description="The tenant's Kubernetes namespace.", max_length=63)
     vault_namespace: str | None = Field(default=None, description="The tenant's OpenBao namespace.", max_length=128)
     realm: str | None = Field(default=None, description="The tenant's Keycloak realm.", max_length=63)

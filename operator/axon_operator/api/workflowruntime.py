@@ -39,7 +39,9 @@ class ContainerPort(ApiModel):
     """A TCP port on which the workload listens."""
 
     name: str = Field(description="Name of the port.", pattern=DNS_LABEL, max_length=15)
-    port: Annotated[int, Field(ge=1024, le=65535)] = Field(description="Port number; 1024 or above, as the pod is not root.")
+    port: Annotated[int, Field(ge=1024, le=65535)] = Field(
+        description="Port number; 1024 or above, as the pod is not root."
+    )
 
 
 class Connection(ApiModel):
@@ -104,10 +106,18 @@ class WorkflowRuntimeSpec(ApiModel):
 class WorkflowRuntimeStatus(ApiModel):
     """What the operator observed."""
 
-    observed_generation: int | None = Field(default=None, description="The generation of the spec that the status speaks of.")
-    conditions: list[Condition] = Field(default_factory=list, description="Observations about the runtime.", max_length=16)
+    observed_generation: int | None = Field(
+        default=None, description="The generation of the spec that the status speaks of."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list, description="Observations about the runtime.", max_length=16
+    )
     replicas: int | None = Field(default=None, description="Number of pods.")
     ready_replicas: int | None = Field(default=None, description="Number of ready pods.")
-    selector: str | None = Field(default=None, description="Label selector of the pods, for the scale subresource.", max_length=512)
+    selector: str | None = Field(
+        default=None, description="Label selector of the pods, for the scale subresource.", max_length=512
+    )
     service_account: str | None = Field(default=None, description="The pods' service account.", max_length=63)
-    revision: str | None = Field(default=None, description="The set of credentials that pods are to serve.", max_length=64)
+    revision: str | None = Field(
+        default=None, description="The set of credentials that pods are to serve.", max_length=64
+    )

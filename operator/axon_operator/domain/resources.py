@@ -51,3 +51,60 @@ class RealmResource:
     collection: RealmPath
     """Where it is created (POST)."""
     body: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of Kubernetes object. The closed list below is all that the operator can touch."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+
+TENANT = Resource("axonos.ai/v1alpha1", "Tenant", "tenants", namespaced=False)
+RUNTIME = Resource("axonos.ai/v1alpha1", "WorkflowRuntime", "workflowruntimes")
+BINDING = Resource("axonos.ai/v1alpha1", "SecretBinding", "secretbindings")
+NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
+POD = Resource("v1", "Pod", "pods")
+SERVICE = Resource("v1", "Service", "services")
+SERVICE_ACCOUNT = Resource("v1", "ServiceAccount", "serviceaccounts")
+CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
+RESOURCE_QUOTA = Resource("v1", "ResourceQuota", "resourcequotas")
+LIMIT_RANGE = Resource("v1", "LimitRange", "limitranges")
+DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
+NETWORK_POLICY = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+ROLE_BINDING = Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+EVENT = Resource("events.k8s.io/v1", "Event", "events")
+
+RESOURCES = {
+    r.kind: r
+    for r in (
+        TENANT, RUNTIME, BINDING, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, RESOURCE_QUOTA,
+        LIMIT_RANGE, DEPLOYMENT, NETWORK_POLICY, ROLE_BINDING, EVENT,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One Kubernetes object."""
+
+    resource: Resource
+    namespace: str
+    """Empty for cluster-scoped kinds."""
+    name: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.resource.kind} {self.namespace}/{self.name}"
+            if self.namespace
+            else f"{self.resource.kind} {self.name}"
+        )
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """The object that a manifest describes."""
+    metadata = manifest["metadata"]
+    return Ref(RESOURCES[manifest["kind"]], metadata.get("namespace", ""), metadata["name"])

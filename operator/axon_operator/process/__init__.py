@@ -1,0 +1,1 @@
+"""What runs the process: settings, workers, health, metrics, logs, events."""

@@ -1,0 +1,1 @@
+"""In what order, and what if it fails: the engine, and one module per kind."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API: Protocol and adapter. The only importer of kubernetes."""

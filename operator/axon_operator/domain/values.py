@@ -1,0 +1,50 @@
+"""Small pure conversions: durations, quantities, and "is what exists as planned?"."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+_SUFFIXES = {
+    "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+    "T": Decimal(10**12), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+}  # fmt: skip
+_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")
+_QUANTITY_PARENTS = frozenset({"hard", "limits", "requests", "default", "defaultRequest", "max", "min"})
+
+
+def seconds(duration: str) -> int:
+    """Seconds of a duration such as `1h30m`; the pattern of `api.base.Duration` has been checked."""
+    return sum(int(n) * _UNITS[u] for n, u in re.findall(r"([0-9]+)([hms])", duration))
+
+
+def as_planned(live: Any, planned: Any, parent: str = "") -> bool:
+    """Whether everything in `planned` is in `live`.
+
+    Maps may hold more than planned (servers add defaults), lists may not: a rule that somebody added
+    to a policy is a difference. Missing and empty are the same, because servers drop empty fields.
+    """
+    if isinstance(planned, Mapping):
+        if not isinstance(live, Mapping):
+            return not planned and live is None
+        return all(as_planned(live.get(key), value, _context(parent, key)) for key, value in planned.items())
+    if isinstance(planned, Sequence) and not isinstance(planned, str):
+        if not isinstance(live, Sequence) or isinstance(live, str):
+            return not planned and live is None
+        return len(live) == len(planned) and all(as_planned(a, b, parent) for a, b in zip(live, planned, strict=True))
+    if planned in (None, ""):
+        return live in (None, "")
+    if parent in _QUANTITY_PARENTS and isinstance(live, str) and isinstance(planned, str):
+        return _amount(live) == _amount(planned)
+    return type(live) is type(planned) and bool(live == planned)
+
+
+def _context(parent: str, key: str) -> str:
+    """Quantities stand one level below these names; the server rewrites `1000m` as `1`."""
+    return key if key in _QUANTITY_PARENTS else parent if parent in _QUANTITY_PARENTS else ""
+
+
+def _amount(text: str) -> Decimal | str:
+    match = _QUANTITY.match(text)
+    return Decimal(match[1]) * _SUFFIXES[match[2] or ""] if match else text

@@ -1,0 +1,75 @@
+"""Kubernetes Events: one when a condition that people watch changes, one when drift was set right."""
+
+import datetime
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from axon_operator.api.conditions import Condition
+from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.domain.resources import EVENT, Manifest
+from axon_operator.reconcile.engine.controller import Pass
+
+_WATCHED = {ConditionType.READY, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an Event says."""
+
+    type: str
+    """Normal or Warning."""
+    reason: str
+    message: str
+
+
+def notes(done: Pass) -> list[Note]:
+    """The Events of a pass; none for one that changed nothing."""
+    before = {c.type: c for c in done.before}
+    found = [_of_condition(c) for c in done.after if c.type in _WATCHED and _moved(before.get(c.type), c)]
+    if done.outcome.applied and _settled(done.before, done.after):
+        changes = "; ".join(str(change) for change in done.outcome.applied)
+        found.append(Note("Normal", Reason.UPDATED, f"Set right: {changes}"[:1000]))
+    return found
+
+
+def event(note: Note, live: Manifest, namespace: str, now: datetime.datetime) -> Manifest:
+    """The Event object about `live`; `namespace` is for cluster-scoped objects."""
+    metadata = live["metadata"]
+    where = metadata.get("namespace", namespace)
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": where},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "type": note.type,
+        "reason": note.reason,
+        "note": note.message,
+        "action": "Reconcile",
+        "reportingController": "axonos.ai/axon-operator",
+        "reportingInstance": "axon-operator",
+        "regarding": {
+            "apiVersion": live["apiVersion"],
+            "kind": live["kind"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            **({"namespace": metadata["namespace"]} if "namespace" in metadata else {}),
+        },
+    }
+
+
+def _of_condition(condition: Condition) -> Note:
+    bad = condition.type != ConditionType.READY and condition.status == "True"
+    return Note("Warning" if bad else "Normal", condition.reason, condition.message)
+
+
+def _moved(before: Condition | None, after: Condition) -> bool:
+    return before is None or (before.status, before.reason) != (after.status, after.reason)
+
+
+def _settled(before: Iterable[Condition], after: Iterable[Condition]) -> bool:
+    """Ready before with the same generation: what was changed now was drift, or followed from another object."""
+    generation = next((c.observed_generation for c in after), None)
+    return any(
+        c.type == ConditionType.READY and c.status == "True" and c.observed_generation == generation for c in before
+    )

@@ -1,0 +1,40 @@
+"""Metrics. They are API (docs/reference/metrics.md); labels have few values and never name a secret."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+RECONCILES = Counter(
+    "axon_operator_reconcile_total",
+    "Passes over an object, by kind and outcome.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+RECONCILE_SECONDS = Histogram(
+    "axon_operator_reconcile_seconds", "Duration of a pass, by kind.", ["kind"], registry=REGISTRY
+)
+CHANGES = Counter(
+    "axon_operator_changes_total",
+    "Changes made in the three systems, by kind of object and verb.",
+    ["kind", "verb"],
+    registry=REGISTRY,
+)
+QUEUE_DEPTH = Gauge("axon_operator_queue_depth", "Objects that wait for a worker.", registry=REGISTRY)
+BACKEND_CALLS = Counter(
+    "axon_operator_backend_calls_total",
+    "Calls of a backend, by verb and outcome.",
+    ["backend", "verb", "outcome"],
+    registry=REGISTRY,
+)
+BACKEND_SECONDS = Histogram(
+    "axon_operator_backend_call_seconds",
+    "Duration of a call, by backend and verb.",
+    ["backend", "verb"],
+    registry=REGISTRY,
+)
+
+
+def observe_call(backend: str, verb: str, outcome: str, seconds: float) -> None:
+    """The adapters' hook (`backends.observe.Observe`)."""
+    BACKEND_CALLS.labels(backend, verb, outcome).inc()
+    BACKEND_SECONDS.labels(backend, verb).observe(seconds)

@@ -1,0 +1,62 @@
+"""Puts the parts together: settings -> adapters -> reconcilers -> engine."""
+
+import datetime
+from typing import Any
+
+from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
+from axon_operator.backends.kubernetes.adapter import KubernetesApi
+from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
+from axon_operator.process.engine import Engine
+from axon_operator.process.metrics import observe_call
+from axon_operator.process.settings import Settings
+from axon_operator.reconcile.binding import BindingReconciler
+from axon_operator.reconcile.engine.controller import Controller, Reconciler
+from axon_operator.reconcile.engine.plan import Backends
+from axon_operator.reconcile.runtime import RuntimeReconciler
+from axon_operator.reconcile.tenant import TenantReconciler
+
+_CLUSTER_EVENTS = "default"
+"""Where Kubernetes keeps Events about cluster-scoped objects."""
+
+
+def build(settings: Settings) -> Engine:
+    """The engine, not yet started. Talks to nobody."""
+    platform = settings.platform()
+    backends = Backends(
+        kubernetes=KubernetesApi(timeout=settings.backend_timeout, connections=settings.workers, observe=observe_call),
+        vault=OpenBao(_openbao(settings), observe=observe_call),
+        keycloak=KeycloakAdmin(_keycloak(settings), observe=observe_call),
+    )
+    reconcilers: tuple[Reconciler[Any], ...] = (
+        TenantReconciler(backends, platform),
+        RuntimeReconciler(backends, platform),
+        BindingReconciler(backends, platform),
+    )
+    controllers = {r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now) for r in reconcilers}
+    return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)
+
+
+def _openbao(settings: Settings) -> OpenBaoSettings:
+    return OpenBaoSettings(
+        address=str(settings.vault_address).rstrip("/"),
+        ca_file=settings.vault_ca_file,
+        token_file=settings.vault_token_file,
+        namespace=settings.vault_namespace,
+        auth_mount=settings.vault_auth_mount,
+        role=settings.vault_role,
+        timeout=settings.backend_timeout,
+    )
+
+
+def _keycloak(settings: Settings) -> KeycloakSettings:
+    return KeycloakSettings(
+        url=str(settings.keycloak_url).rstrip("/"),
+        ca_file=settings.keycloak_ca_file,
+        token_file=settings.keycloak_token_file,
+        client_id=settings.keycloak_client_id,
+        timeout=settings.backend_timeout,
+    )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,1 @@
+"""The engine: queue, workers, plans and their execution, summary of the outcome."""

@@ -1,0 +1,114 @@
+"""From an outcome to conditions, events and the time of the next pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from axon_operator.api.conditions import Condition, ConditionStatus, transition
+from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.reconcile.engine.plan import Outcome, StageOutcome
+from axon_operator.reconcile.engine.queue import Backoff
+
+_KSTATUS = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the conditions are made from."""
+
+    outcome: Outcome
+    previous: Sequence[Condition]
+    generation: int
+    now: str
+    deleting: bool
+
+
+def conditions(seen: Observation) -> list[Condition]:
+    """One condition per stage, then the kstatus three; a condition that no longer applies is left out."""
+    stages = [_of_stage(seen, s) for s in seen.outcome.stages if s.stage.condition is not ConditionType.READY]
+    return [*_kstatus(seen), *(stages or _last_known(seen)), *_deletion(seen)]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """When the object is to be looked at again."""
+
+    after: float
+    """Seconds, where `backoff` does not say otherwise."""
+    backoff: Backoff | None = None
+
+
+_RETRY = Backoff(base=0.5, cap=60)
+_RETRY_DENIED = Backoff(base=30, cap=600)
+
+
+def next_pass(outcome: Outcome, *, resync: float) -> Next:
+    """When to look again: failures back off, waiting has its own time, settled objects are checked at `resync`."""
+    if any(isinstance(e, Transient) for e in outcome.errors):
+        return Next(resync, _RETRY)
+    if any(isinstance(e, Denied) for e in outcome.errors):
+        return Next(resync, _RETRY_DENIED)
+    return Next(min([resync, *(e.after for e in outcome.errors if isinstance(e, Waiting))]))
+
+
+def _last_known(seen: Observation) -> list[Condition]:
+    """Nothing could be read in this pass: what was observed before stays."""
+    return [c for c in seen.previous if c.type not in _KSTATUS]
+
+
+def _of_stage(seen: Observation, stage: StageOutcome) -> Condition:
+    kind = stage.stage.condition
+    if stage.error is None:
+        return _condition(seen, kind, "True", stage.stage.reason, stage.stage.message)
+    unreachable = isinstance(stage.error, Transient) and not stage.applied
+    status: ConditionStatus = "Unknown" if unreachable else "False"
+    return _condition(seen, kind, status, stage.error.reason, stage.error.message)
+
+
+def _kstatus(seen: Observation) -> list[Condition]:
+    errors = seen.outcome.errors
+    stalled = next((e for e in errors if isinstance(e, Terminal)), None)
+    moving = next((e for e in errors if not isinstance(e, Terminal)), None)
+    result = [_ready(seen, stalled or moving)]
+    kept = result[0].status == "True"
+    if (moving and not kept) or seen.deleting:
+        reason, message = (moving.reason, moving.message) if moving else (Reason.DELETING, "Being torn down.")
+        result.append(_condition(seen, ConditionType.RECONCILING, "True", reason, message))
+    if stalled:
+        result.append(_condition(seen, ConditionType.STALLED, "True", stalled.reason, stalled.message))
+    return result
+
+
+def _ready(seen: Observation, error: ReconcileError | None) -> Condition:
+    if seen.deleting:
+        return _condition(seen, ConditionType.READY, "False", Reason.DELETING, "Being torn down.")
+    if error is None:
+        first = next((s.stage for s in seen.outcome.stages if s.stage.reason is not Reason.READY), None)
+        if first:
+            return _condition(seen, ConditionType.READY, "True", first.reason, first.message)
+        return _condition(seen, ConditionType.READY, "True", Reason.READY, "Everything exists as planned.")
+    if _was_ready(seen) and all(isinstance(e, Transient) for e in seen.outcome.errors):
+        message = f"Was ready when last checked. {error.message}"
+        return _condition(seen, ConditionType.READY, "True", error.reason, message)
+    return _condition(seen, ConditionType.READY, "False", error.reason, error.message)
+
+
+def _was_ready(seen: Observation) -> bool:
+    """A backend that is away changes nothing for an object that was ready with this very spec."""
+    return any(
+        c.type == ConditionType.READY and c.status == "True" and c.observed_generation == seen.generation
+        for c in seen.previous
+    )
+
+
+def _deletion(seen: Observation) -> list[Condition]:
+    blocking = next((e for e in seen.outcome.errors if not isinstance(e, Waiting)), None)
+    if not seen.deleting or blocking is None:
+        return []
+    return [_condition(seen, ConditionType.DELETION_BLOCKED, "True", blocking.reason, blocking.message)]
+
+
+def _condition(
+    seen: Observation, kind: ConditionType, status: ConditionStatus, reason: Reason, message: str
+) -> Condition:
+    return transition(seen.previous, kind, status, reason, message, generation=seen.generation, now=seen.now)

@@ -1,0 +1,418 @@
+"""WorkflowRuntime: identity, rights, network, pods."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
+from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
+from axon_operator.backends.kubernetes.port import Kubernetes
+from axon_operator.backends.vault.port import Vault
+from axon_operator.domain import binding as bindings
+from axon_operator.domain import runtime as desired
+from axon_operator.domain.names import (
+    KV_MOUNT,
+    REVISION_ANNOTATION,
+    RUNTIME_LABEL,
+    TENANT_LABEL,
+    RuntimeNames,
+    TenantNames,
+)
+from axon_operator.domain.network import egress_problem
+from axon_operator.domain.platform import Platform
+from axon_operator.domain.resources import (
+    BINDING,
+    DEPLOYMENT,
+    POD,
+    RUNTIME,
+    Manifest,
+    Ref,
+    VaultPath,
+    ref_of,
+)
+from axon_operator.reconcile.common import (
+    attempt,
+    deleting,
+    kube_changes,
+    kube_removals,
+    realm_changes,
+    require_owner,
+    staged,
+    tenant_of,
+    vault_changes,
+)
+from axon_operator.reconcile.engine.plan import (
+    Backends,
+    Change,
+    KubeAnnotate,
+    Outcome,
+    Plan,
+    RealmDelete,
+    Stage,
+    VaultDelete,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """What a runtime must know of its tenant."""
+
+    names: TenantNames
+    spec: TenantSpec
+    ready: bool
+    """The namespace's guards are in place."""
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSeen:
+    """Everything a plan for a WorkflowRuntime depends on."""
+
+    names: RuntimeNames
+    spec: WorkflowRuntimeSpec
+    deleting: bool
+    tenant: TenantView | None
+    candidates: tuple[bindings.Binding, ...]
+    keys: Mapping[str, bindings.Keys] | ReconcileError
+    callers: tuple[tuple[str, int], ...]
+    children: Mapping[Ref, Manifest | None]
+    deployment: Manifest | None
+    pods: tuple[Manifest, ...]
+    vault: Mapping[VaultPath, Mapping[str, Any] | None] | ReconcileError
+    recorded: tuple[str, ...]
+    """Uids of pods that have recorded a served revision."""
+    client: Mapping[str, Any] | ReconcileError | None
+
+
+class RuntimeReconciler:
+    """Gathers and plans for WorkflowRuntimes."""
+
+    resource = RUNTIME
+
+    def __init__(self, backends: Backends, platform: Platform) -> None:
+        self._to = backends
+        self._platform = platform
+
+    def gather(self, live: Manifest) -> RuntimeSeen:
+        """Reads the tenant, the runtime's bindings and all that the runtime has in the three systems."""
+        metadata = live["metadata"]
+        names = RuntimeNames(metadata["namespace"], metadata["name"], metadata["uid"])
+        kubernetes = self._to.kubernetes
+        tenant = tenant_view(kubernetes, names.namespace)
+        candidates = runtime_bindings(kubernetes, names.namespace, names.runtime)
+        open_ = tenant is not None and not tenant.spec.suspended and not tenant.deleting
+        keys = (
+            attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
+            if tenant and open_ and not deleting(live)
+            else {}
+        )
+        refs = desired.vault_refs(names, tenant.names) if tenant and open_ else ()
+        deployment = Ref(DEPLOYMENT, names.namespace, names.principal)
+        return RuntimeSeen(
+            names=names,
+            spec=WorkflowRuntimeSpec.model_validate(live["spec"]),
+            deleting=deleting(live),
+            tenant=tenant,
+            candidates=candidates,
+            keys=keys,
+            callers=_callers(kubernetes.list(RUNTIME, names.namespace), names.runtime),
+            children={ref: kubernetes.get(ref) for ref in desired.kubernetes_child_refs(names)},
+            deployment=kubernetes.get(deployment),
+            pods=kubernetes.list(POD, names.namespace, {RUNTIME_LABEL: names.runtime}),
+            vault=attempt(lambda: {at: self._to.vault.read(at) for at in refs}),
+            recorded=_served(self._to.vault, names, tenant) if tenant and open_ else (),
+            client=attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
+            if tenant and open_
+            else None,
+        )
+
+    def plan(self, seen: RuntimeSeen) -> Plan:
+        """Create and set right, or tear down."""
+        if seen.deleting:
+            return _teardown(seen)
+        tenant = seen.tenant
+        if tenant is None:
+            message = f"Namespace {seen.names.namespace} belongs to no Tenant; create the WorkflowRuntime in the namespace of one (axon-<tenant>)."
+            return Plan((Stage(ConditionType.WORKLOAD_READY, problem=Terminal(Reason.NOT_IN_TENANT, message)),))
+        if not tenant.ready or tenant.deleting:
+            message = f"The guards of Tenant {tenant.names.tenant}'s namespace are not in place (see its status)."
+            return Plan(
+                (Stage(ConditionType.WORKLOAD_READY, problem=Waiting(Reason.TENANT_NOT_READY, message, after=5)),)
+            )
+        runtime = _runtime(seen, tenant, self._platform)
+        if runtime.isolated:
+            return _suspended(seen, runtime, self._platform)
+        return Plan(
+            (
+                staged(ConditionType.IDENTITY_READY, lambda: _identity_stage(seen, runtime)),
+                staged(ConditionType.VAULT_READY, lambda: _vault_stage(seen, runtime)),
+                staged(ConditionType.NETWORK_READY, lambda: _network_stage(seen, tenant, runtime, self._platform)),
+                staged(
+                    ConditionType.WORKLOAD_READY,
+                    lambda: _workload_stage(seen, runtime, self._platform),
+                    needs=(ConditionType.NETWORK_READY, ConditionType.VAULT_READY),
+                ),
+            )
+        )
+
+    def status(self, seen: RuntimeSeen) -> dict[str, Any]:
+        """Numbers for the scale subresource, and the names that an administrator looks for."""
+        live = (seen.deployment or {}).get("status") or {}
+        labels = {TENANT_LABEL: seen.tenant.names.tenant if seen.tenant else "", RUNTIME_LABEL: seen.names.runtime}
+        status = {
+            "replicas": live.get("replicas", 0),
+            "readyReplicas": live.get("readyReplicas", 0),
+            "selector": ",".join(f"{name}={value}" for name, value in labels.items()),
+            "serviceAccount": seen.names.principal,
+        }
+        if seen.tenant and not isinstance(seen.keys, ReconcileError):
+            status["revision"] = _runtime(seen, seen.tenant, self._platform).revision
+        return status
+
+    def related(self, seen: RuntimeSeen, outcome: Outcome) -> tuple[Ref, ...]:
+        """Its bindings, and the runtimes it may call, whenever something was changed."""
+        if not outcome.applied:
+            return ()
+        namespace = seen.names.namespace
+        return (
+            *(Ref(BINDING, namespace, b.name) for b in seen.candidates),
+            *(Ref(RUNTIME, namespace, c.runtime) for c in seen.spec.connections),
+        )
+
+
+def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
+    """The tenant of a namespace; None if it belongs to no living Tenant."""
+    found = tenant_of(kubernetes, namespace)
+    if found is None:
+        return None
+    names, live = found
+    conditions = (live.get("status") or {}).get("conditions") or ()
+    return TenantView(
+        names=names,
+        spec=TenantSpec.model_validate(live["spec"]),
+        ready=any(c["type"] == ConditionType.NAMESPACE_READY and c["status"] == "True" for c in conditions),
+        deleting=deleting(live),
+    )
+
+
+def runtime_bindings(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[bindings.Binding, ...]:
+    """The runtime's bindings that are not being deleted."""
+    return tuple(
+        bindings.Binding(
+            b["metadata"]["name"], b["metadata"]["creationTimestamp"], SecretBindingSpec.model_validate(b["spec"])
+        )
+        for b in kubernetes.list(BINDING, namespace)
+        if b["spec"]["runtimeRef"]["name"] == runtime and not deleting(b)
+    )
+
+
+def kv_keys(vault: Vault, tenant: TenantNames, candidates: Sequence[bindings.Binding]) -> dict[str, bindings.Keys]:
+    """Key names (no values: KV's subkeys) of the secrets that the bindings name."""
+    found: dict[str, bindings.Keys] = {}
+    for path in sorted(bindings.kv_paths(candidates)):
+        data = vault.read(VaultPath(tenant.vault_namespace, f"{KV_MOUNT}/subkeys/org/{path}"))
+        subkeys = (data or {}).get("subkeys")
+        found[path] = None if subkeys is None else frozenset(subkeys)
+    return found
+
+
+def deliverable(
+    candidates: Sequence[bindings.Binding], keys: Mapping[str, bindings.Keys], tenant: TenantSpec, platform: Platform
+) -> tuple[SecretBindingSpec, ...]:
+    """The bindings without a problem."""
+    problems = bindings.problems(candidates, keys, tenant.network.egress, platform.cluster_cidrs)
+    return tuple(b.spec for b in candidates if b.name not in problems)
+
+
+def _runtime(seen: RuntimeSeen, tenant: TenantView, platform: Platform) -> desired.Runtime:
+    keys = {} if isinstance(seen.keys, ReconcileError) else seen.keys
+    return desired.Runtime(
+        names=seen.names,
+        tenant=tenant.names,
+        spec=seen.spec,
+        bindings=deliverable(seen.candidates, keys, tenant.spec, platform),
+        callers=seen.callers,
+        suspended=seen.spec.suspended or tenant.spec.suspended,
+        isolated=tenant.spec.suspended,
+    )
+
+
+def _identity_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
+    account = desired.service_account(runtime)
+    changes = kube_changes([account], seen.children, seen.names.uid)
+    if isinstance(seen.client, ReconcileError):
+        return Stage(ConditionType.IDENTITY_READY, changes, seen.client)
+    client = desired.keycloak_client(runtime)
+    return Stage(ConditionType.IDENTITY_READY, (*changes, *realm_changes([client], {client.at: seen.client})))
+
+
+def _vault_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
+    account = seen.children.get(ref_of(desired.service_account(runtime)))
+    if account is not None:
+        require_owner(account, seen.names.uid)
+    if isinstance(seen.vault, ReconcileError):
+        raise seen.vault
+    if isinstance(seen.keys, ReconcileError):
+        # without the keys the union of the bindings is unknown: an unfinished one must not replace it
+        raise seen.keys
+    planned = [desired.vault_policy(runtime)]
+    problem = None
+    if account is None:
+        problem = Waiting(Reason.PROGRESSING, "The role is made when the service account has its uid.", after=0)
+    else:
+        planned.append(desired.vault_role(runtime, account["metadata"]["uid"]))
+    stale = desired.stale_pods(seen.recorded, seen.pods)
+    forget = tuple(VaultDelete(desired.served_path(seen.names, runtime.tenant, uid)) for uid in stale)
+    return Stage(ConditionType.VAULT_READY, (*vault_changes(planned, seen.vault), *forget), problem)
+
+
+def _network_stage(seen: RuntimeSeen, tenant: TenantView, runtime: desired.Runtime, platform: Platform) -> Stage:
+    wrong = egress_problem(seen.spec.egress, tenant.spec.network.egress, platform.cluster_cidrs, "spec.egress")
+    if wrong:
+        raise Terminal(Reason.INVALID_SPEC, wrong)
+    if isinstance(seen.keys, ReconcileError) and any(b.spec.egress for b in seen.candidates):
+        # which bindings count is unknown: what they opened stays as it is
+        raise seen.keys
+    policy, service = desired.network_policy(runtime, platform), desired.service(runtime)
+    planned = [m for m in (policy, service) if m is not None]
+    owned = [ref for ref in seen.children if ref.resource.kind in {"NetworkPolicy", "Service"}]
+    unplanned = [ref for ref in owned if ref not in {ref_of(m) for m in planned}]
+    changes = (
+        *kube_removals(unplanned, seen.children, seen.names.uid),
+        *kube_changes(planned, seen.children, seen.names.uid),
+    )
+    return Stage(ConditionType.NETWORK_READY, changes)
+
+
+def _workload_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
+    deployment = desired.deployment(runtime, platform)
+    live = {**seen.children, ref_of(deployment): seen.deployment}
+    changes = (
+        *kube_changes([desired.config_map(runtime, platform), deployment], live, seen.names.uid),
+        *_nudges(seen.pods, runtime.revision),
+    )
+    reason, message = (Reason.SUSPENDED, "Scaled to zero.") if runtime.suspended else (Reason.READY, "As planned.")
+    return Stage(
+        ConditionType.WORKLOAD_READY, changes, _pods_problem(seen, runtime, changes), reason=reason, message=message
+    )
+
+
+def _nudges(pods: Sequence[Manifest], revision: str) -> tuple[Change, ...]:
+    """An annotation that changes makes the kubelet bring the ConfigMap into the pod at once."""
+    return tuple(
+        KubeAnnotate(ref_of(pod), {REVISION_ANNOTATION: revision})
+        for pod in pods
+        if (pod["metadata"].get("annotations") or {}).get(REVISION_ANNOTATION) != revision and not deleting(pod)
+    )
+
+
+def _pods_problem(seen: RuntimeSeen, runtime: desired.Runtime, changes: tuple[Change, ...]) -> ReconcileError | None:
+    if seen.deployment is None or changes:
+        return Waiting(Reason.PROGRESSING, "The pods follow.", after=1)
+    status, wanted = seen.deployment.get("status") or {}, runtime.replicas
+    current = status.get("observedGeneration") == seen.deployment["metadata"]["generation"]
+    ready = min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
+    if current and ready >= wanted and status.get("replicas", 0) == wanted:
+        return None
+    why = "; ".join(sorted({text for pod in seen.pods for text in _waiting_containers(pod)}))
+    message = f"{ready} of {wanted} pods are ready, {status.get('replicas', 0)} exist{': ' + why if why else ''}."
+    return Waiting(Reason.PODS_NOT_READY, message, after=2)
+
+
+def _waiting_containers(pod: Manifest) -> list[str]:
+    """`container: Reason` for containers that cannot start; the kubelet's reasons are a fixed list, without values."""
+    status = pod.get("status") or {}
+    states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = [(s["name"], (s.get("state") or {}).get("waiting") or {}) for s in states]
+    return [
+        f"{name}: {w['reason']}"
+        for name, w in waiting
+        if w.get("reason") not in {None, "PodInitializing", "ContainerCreating"}
+    ]
+
+
+def _suspended(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Plan:
+    """The tenant is suspended: its OpenBao namespace and realm answer nobody, so only Kubernetes is touched."""
+    policies = [ref for ref in seen.children if ref.resource.kind == "NetworkPolicy"]
+    closed = Stage(
+        ConditionType.NETWORK_READY,
+        kube_removals(policies, seen.children, seen.names.uid),
+        reason=Reason.SUSPENDED,
+        message="Closed in both directions.",
+    )
+    deployment = desired.deployment(runtime, platform)
+
+    def scaled() -> Stage:
+        live = {ref_of(deployment): seen.deployment}
+        changes = kube_changes([deployment], live, seen.names.uid) if seen.deployment else ()
+        problem = (
+            Waiting(Reason.PODS_TERMINATING, f"{len(seen.pods)} pods are still there.", after=1) if seen.pods else None
+        )
+        return Stage(ConditionType.WORKLOAD_READY, changes, problem, reason=Reason.SUSPENDED, message="Scaled to zero.")
+
+    return Plan((closed, staged(ConditionType.WORKLOAD_READY, scaled)))
+
+
+def _teardown(seen: RuntimeSeen) -> Plan:
+    """Pods first; then no new logins, no rights, no client; what closes the network last."""
+    stopped, revoked, forgotten = ConditionType.WORKLOAD_READY, ConditionType.VAULT_READY, ConditionType.IDENTITY_READY
+    return Plan(
+        (
+            _workload_teardown(seen),
+            staged(revoked, lambda: _vault_teardown(seen), needs=(stopped,)),
+            staged(forgotten, lambda: _identity_teardown(seen), needs=(stopped,)),
+            Stage(
+                ConditionType.NETWORK_READY,
+                kube_removals(seen.children, seen.children, seen.names.uid),
+                needs=(stopped, revoked, forgotten),
+            ),
+        )
+    )
+
+
+def _workload_teardown(seen: RuntimeSeen) -> Stage:
+    deployment = seen.deployment
+    live = {ref_of(deployment): deployment} if deployment else {}
+    problem = None
+    if deployment or seen.pods:
+        problem = Waiting(Reason.PODS_TERMINATING, f"{len(seen.pods)} pods are still there.", after=1)
+    return Stage(ConditionType.WORKLOAD_READY, kube_removals(live, live, seen.names.uid), problem)
+
+
+def _vault_teardown(seen: RuntimeSeen) -> Stage:
+    """Where the tenant is going too (or is locked), its whole namespace is: nothing to remove one by one."""
+    if isinstance(seen.vault, ReconcileError):
+        raise seen.vault
+    existing = [at for at, found in seen.vault.items() if found is not None]
+    tenant = seen.tenant
+    records = [desired.served_path(seen.names, tenant.names, uid) for uid in seen.recorded] if tenant else []
+    return Stage(ConditionType.VAULT_READY, tuple(VaultDelete(at) for at in (*existing, *records)))
+
+
+def _identity_teardown(seen: RuntimeSeen) -> Stage:
+    if isinstance(seen.client, ReconcileError):
+        raise seen.client
+    if seen.client is None or seen.tenant is None:
+        return Stage(ConditionType.IDENTITY_READY)
+    return Stage(
+        ConditionType.IDENTITY_READY, (RealmDelete(desired.keycloak_client_path(seen.names, seen.tenant.names)),)
+    )
+
+
+def _callers(runtimes: Sequence[Manifest], callee: str) -> tuple[tuple[str, int], ...]:
+    """(name, port) of the runtimes that declare a connection to this one."""
+    return tuple(
+        (r["metadata"]["name"], c["port"])
+        for r in runtimes
+        for c in r["spec"].get("connections") or ()
+        if c["runtime"] == callee and not deleting(r)
+    )
+
+
+def _served(vault: Vault, names: RuntimeNames, tenant: TenantView) -> tuple[str, ...]:
+    """Uids of the pods with a record; unknown while OpenBao is away, which the reads before have told."""
+    recorded = attempt(lambda: vault.list(desired.served_path(names, tenant.names)))
+    return () if isinstance(recorded, ReconcileError) else recorded
