@@ -1,0 +1,91 @@
+"""From an outcome to conditions."""
+
+from axon_operator.api.conditions import Condition
+from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.reconcile.engine.plan import Outcome, Stage, StageOutcome
+from axon_operator.reconcile.engine.summary import Observation, conditions, next_pass
+
+GONE = Transient(Reason.VAULT_UNAVAILABLE, "OpenBao does not answer.")
+TAKEN = Terminal(Reason.NAME_TAKEN, "Taken.")
+PODS = Waiting(Reason.PODS_NOT_READY, "0 of 1.", after=2)
+DENIED = Denied(Reason.VAULT_DENIED, "Refused.")
+
+
+def outcome(*errors: ReconcileError | None) -> Outcome:
+    kinds = (ConditionType.NAMESPACE_READY, ConditionType.VAULT_READY, ConditionType.IDENTITY_READY)
+    return Outcome(tuple(StageOutcome(Stage(kind), (), error) for kind, error in zip(kinds, errors, strict=False)))
+
+
+def summarize(
+    done: Outcome,
+    previous: tuple[Condition, ...] = (),
+    *,
+    generation: int = 1,
+    now: str = "2026-01-01T00:00:00Z",
+    deleting: bool = False,
+) -> dict[str, Condition]:
+    seen = Observation(done, previous, generation, now, deleting)
+    return {c.type: c for c in conditions(seen)}
+
+
+def test_all_stages_complete_is_ready_and_nothing_else() -> None:
+    found = summarize(outcome(None, None, None))
+    assert {kind: c.status for kind, c in found.items()} == {
+        "Ready": "True",
+        "NamespaceReady": "True",
+        "VaultReady": "True",
+        "IdentityReady": "True",
+    }
+
+
+def test_waiting_is_reconciling_and_terminal_is_stalled() -> None:
+    waiting, terminal = summarize(outcome(PODS)), summarize(outcome(None, TAKEN))
+    assert (waiting["Ready"].status, waiting["Reconciling"].status) == ("False", "True")
+    assert (terminal["Ready"].status, terminal["Stalled"].reason) == ("False", Reason.NAME_TAKEN)
+    assert "Stalled" not in waiting
+    assert "Reconciling" not in terminal
+
+
+def test_a_backend_that_is_away_does_not_take_ready_from_an_object_that_was() -> None:
+    before = tuple(summarize(outcome(None, None)).values())
+    after = summarize(outcome(None, GONE), before)
+    assert after["Ready"].status == "True"
+    assert after["VaultReady"].status == "Unknown"
+    assert "Reconciling" not in after
+
+
+def test_but_a_new_spec_is_not_ready_before_it_was_carried_out() -> None:
+    before = tuple(summarize(outcome(None, None)).values())
+    assert summarize(outcome(None, GONE), before, generation=2)["Ready"].status == "False"
+
+
+def test_the_transition_time_moves_only_with_the_status() -> None:
+    before = tuple(summarize(outcome(PODS)).values())
+    same = summarize(outcome(GONE), before, now="2026-01-02T00:00:00Z")
+    moved = summarize(outcome(None), before, now="2026-01-02T00:00:00Z")
+    assert same["Ready"].last_transition_time == "2026-01-01T00:00:00Z"
+    assert moved["Ready"].last_transition_time == "2026-01-02T00:00:00Z"
+
+
+def test_a_deletion_that_cannot_go_on_says_so_and_one_that_waits_does_not() -> None:
+    assert summarize(outcome(GONE), deleting=True)["DeletionBlocked"].message == GONE.message
+    assert "DeletionBlocked" not in summarize(outcome(PODS), deleting=True)
+
+
+def test_when_nothing_could_be_read_the_last_observations_stay() -> None:
+    before = tuple(summarize(outcome(None, None)).values())
+    blind = Outcome((StageOutcome(Stage(ConditionType.READY), (), GONE),))
+    found = summarize(blind, before)
+    assert found["VaultReady"].status == "True"
+    assert found["Ready"].status == "True"
+
+
+def test_the_next_pass() -> None:
+    assert next_pass(outcome(None), resync=300).after == 300
+    assert next_pass(outcome(PODS), resync=300).after == 2
+    assert next_pass(outcome(TAKEN), resync=300).after == 300
+    soon, late = next_pass(outcome(PODS, GONE), resync=300).backoff, next_pass(outcome(DENIED), resync=300).backoff
+    assert soon is not None
+    assert late is not None
+    assert soon.base < late.base
