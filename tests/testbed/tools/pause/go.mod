@@ -1,0 +1,3 @@
+module axon.tools/pause
+
+go 1.26.0
