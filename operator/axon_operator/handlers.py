@@ -7,7 +7,9 @@ watched children (measured, docs/design-notes.md), so none of it is used.
 
 import asyncio
 import sys
+import threading
 from collections.abc import Mapping
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import kopf
@@ -24,20 +26,16 @@ _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
 
 
-def registry(engine: Engine, settings: Settings) -> kopf.OperatorRegistry:
-    """All handlers, bound to one engine."""
+def registry(engine: Engine, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
+    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun."""
     handlers = kopf.OperatorRegistry()
-    state = _State(engine)
+    probes: list[ThreadingHTTPServer] = []
 
     @kopf.on.startup(registry=handlers)
     async def startup(**_: Any) -> None:
         engine.start()
-        state.server = health.serve(
-            settings.port,
-            live=lambda: engine.alive,
-            ready=lambda: engine.alive and state.watching,
-            registry=metrics.REGISTRY,
-        )
+        ready = lambda: engine.alive and watching.is_set()  # noqa: E731
+        probes.append(health.serve(settings.port, live=lambda: engine.alive, ready=ready, registry=metrics.REGISTRY))
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -46,28 +44,18 @@ def registry(engine: Engine, settings: Settings) -> kopf.OperatorRegistry:
 
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
-        state.watching = False
+        watching.clear()
         await asyncio.to_thread(engine.stop, _STOP_TIMEOUT)
-        if state.server is not None:
-            state.server.shutdown()
+        for server in probes:
+            server.shutdown()
 
     for resource in (TENANT, RUNTIME, BINDING):
 
         @kopf.on.event(GROUP, VERSION, resource.plural, registry=handlers)
         async def intake(type: str | None, body: Mapping[str, Any], **_: Any) -> None:  # noqa: A002 - Kopf's name
-            state.watching = True
             engine.notice(type, dict(body))
 
     return handlers
-
-
-class _State:
-    """What the handlers share."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.server: Any = None
-        self.watching = False
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -92,4 +80,7 @@ def main() -> None:
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
     logs.configure(settings.log_level)
     engine = build(settings)
-    kopf.run(registry=registry(engine, settings), settings=kopf_settings(), clusterwide=True)
+    watching = threading.Event()
+    kopf.run(
+        registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
+    )
