@@ -1,0 +1,58 @@
+"""The errors that Keycloak's answers become. Its texts are never looked at: the status codes suffice."""
+
+from axon_operator.api.reasons import Reason
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+
+
+def as_error(status: int, address: str, action: str) -> ReconcileError:
+    """The error for a status code that the caller has no use for.
+
+    Args:
+        status: the HTTP status code.
+        address: the server's, from the operator's settings.
+        action: what was tried, in our words, such as `create axon-acme/clients`.
+    """
+    match status:
+        case 401 | 403:
+            return Denied(
+                Reason.KEYCLOAK_DENIED,
+                f"Keycloak at {address} does not let the operator {action}; check that its client has the "
+                "realm role create-realm and that the operator itself created this realm.",
+            )
+        case 404:
+            return Waiting(
+                Reason.DEPENDENCY_NOT_READY,
+                f"To {action}, something above it has to exist in Keycloak first.",
+                after=2.0,
+            )
+        case 409:
+            return Terminal(
+                Reason.NAME_TAKEN,
+                f"Could not {action}: Keycloak has something of that name already. It is not touched; "
+                "rename or remove one of the two.",
+            )
+        case 408 | 429:
+            return Transient(Reason.KEYCLOAK_UNAVAILABLE, f"Keycloak at {address} is overloaded; check its resources.")
+        case _ if 300 <= status < 400:
+            return Transient(
+                Reason.KEYCLOAK_UNAVAILABLE,
+                f"Keycloak at {address} answered with a redirect, which is never followed; "
+                "give the operator the final address.",
+            )
+        case _ if 400 <= status < 500:
+            return Terminal(
+                Reason.REQUEST_REJECTED,
+                f"Keycloak at {address} rejected the request to {action} as invalid; "
+                "check that its version is supported, and its own log for the cause.",
+            )
+        case _ if status >= 500:
+            return Transient(
+                Reason.KEYCLOAK_UNAVAILABLE,
+                f"Keycloak at {address} answered with an error of its own; check its log and its database.",
+            )
+        case _:
+            return Transient(
+                Reason.KEYCLOAK_UNAVAILABLE,
+                f"Keycloak at {address} answered in an unknown form; "
+                "check that nothing stands between it and the operator.",
+            )

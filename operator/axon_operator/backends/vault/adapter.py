@@ -1,0 +1,276 @@
+"""Adapter over hvac.
+
+Of hvac only the request adapter is used, one per request over a shared connection pool: an `hvac.Client`
+is mutable, reads VAULT_TOKEN and ~/.vault-token, follows redirects with its token, and lacks half of what
+is needed here (namespace metadata, subkeys, locks).
+"""
+
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from hvac.adapters import RawAdapter
+from requests.adapters import HTTPAdapter
+
+from axon_operator.api.reasons import Reason
+from axon_operator.backends.errors import Denied, ReconcileError, Transient
+from axon_operator.backends.observe import Observe, ignore
+from axon_operator.backends.vault.answers import Answer, as_error, classify
+from axon_operator.backends.vault.login import RENEW_AT, Login, SharedLogin
+from axon_operator.backends.vault.paths import check, is_namespace, is_path
+from axon_operator.domain.resources import VaultPath
+
+BACKEND: Final = "vault"
+_POOL: Final = 32
+"""Connections kept open: as many as there are workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBaoSettings:
+    """Where OpenBao is and how the operator proves itself there.
+
+    Raises:
+        ValueError: the address is not https (http only to loopback), or a name is not one.
+    """
+
+    address: str
+    """`https://host:port`, without a path."""
+    ca_file: Path | None
+    """The authorities that vouch for the server; None for the publicly trusted ones."""
+    token_file: Path
+    """The projected service-account token; read again at each login, because the kubelet replaces it."""
+    parent: str = "axon"
+    """The namespace in which the operator logs in and beyond which it has no right."""
+    auth_mount: str = "k8s"
+    role: str = "axon-operator"
+    timeout: float = 5.0
+    """Seconds for one connection and for one answer."""
+
+    def __post_init__(self) -> None:
+        _check_address(self.address)
+        if not all(is_namespace(name) for name in self.parent.split("/")):
+            raise ValueError("the parent namespace has to be one or more names of a-z, 0-9 and inner '-'")
+        if not is_path(self.auth_mount):
+            raise ValueError("the auth mount has to be a path of letters, digits, '_', '-' and '.'")
+
+
+class OpenBao:
+    """`Vault` over HTTP. Any number of threads may use one instance."""
+
+    def __init__(
+        self,
+        settings: OpenBaoSettings,
+        *,
+        observe: Observe = ignore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._address = settings.address.rstrip("/")
+        self._observe = observe
+        self._clock = clock
+        self._login = SharedLogin(self._log_in, clock)
+        self._http = _session(settings.ca_file)
+        self._has_namespaces: bool | None = None
+
+    def read(self, path: VaultPath) -> Mapping[str, Any] | None:
+        """See `Vault.read`."""
+        check(path)
+        with self._observed("read"):
+            answer, response = self._call("get", path)
+            if answer in {Answer.ABSENT, Answer.NO_NAMESPACE}:
+                return None
+            return self._data(answer, response, f"read {path}")
+
+    def list(self, path: VaultPath) -> tuple[str, ...]:
+        """See `Vault.list`. Names that end in `/` are folders."""
+        check(path)
+        with self._observed("list"):
+            answer, response = self._call("list", path)
+            if answer in {Answer.ABSENT, Answer.NO_NAMESPACE}:
+                return ()
+            keys = self._data(answer, response, f"list {path}").get("keys")
+            if not isinstance(keys, list):
+                raise as_error(Answer.DONE, self._address, f"list {path}")
+            return tuple(str(key) for key in keys)
+
+    def write(self, path: VaultPath, body: Mapping[str, Any]) -> None:
+        """See `Vault.write`. What OpenBao answers is dropped: nothing that is written here needs it."""
+        check(path)
+        with self._observed("write"):
+            answer, _ = self._call("post", path, body)
+            if answer not in {Answer.DONE, Answer.UNCHANGED}:
+                raise as_error(answer, self._address, f"write {path}")
+
+    def delete(self, path: VaultPath) -> None:
+        """See `Vault.delete`. Of a namespace it only begins the deletion: read until it is None."""
+        check(path)
+        with self._observed("delete"):
+            answer, _ = self._call("delete", path)
+            if answer not in {Answer.DONE, Answer.ABSENT, Answer.NO_NAMESPACE, Answer.GOING}:
+                raise as_error(answer, self._address, f"delete {path}")
+
+    def supports_namespaces(self) -> bool:
+        """See `Vault.supports_namespaces`. Asked once; a failure to find out is an error, not an answer.
+
+        A namespace that cannot exist is listed: a server with namespaces says that there is no such
+        namespace, one that ignores the header lists its root or says that it has no such function.
+        """
+        if self._has_namespaces is None:
+            action = "look for namespaces"
+            with self._observed("probe"):
+                answer, _ = self._exchange(
+                    "list", f"{self._settings.parent}/axon-probe-{secrets.token_hex(8)}", "sys/namespaces"
+                )
+                if answer not in {Answer.NO_NAMESPACE, Answer.DONE, Answer.ABSENT, Answer.UNSUPPORTED}:
+                    raise as_error(answer, self._address, action)
+                self._has_namespaces = answer is Answer.NO_NAMESPACE
+        return self._has_namespaces
+
+    def _call(
+        self, method: str, path: VaultPath, body: Mapping[str, Any] | None = None
+    ) -> tuple[Answer, requests.Response]:
+        parent = self._settings.parent
+        namespace = f"{parent}/{path.namespace}" if path.namespace else parent
+        return self._exchange(method, namespace, path.path, body)
+
+    def _exchange(
+        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[Answer, requests.Response]:
+        """One authenticated request; once more with a new login if the first token is refused."""
+        token = self._login.token()
+        answer, response = self._send(method, namespace, path, body, token)
+        if answer is Answer.DENIED:
+            token = self._login.token(refused=token)
+            answer, response = self._send(method, namespace, path, body, token)
+        return answer, response
+
+    def _send(
+        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None, token: str | None
+    ) -> tuple[Answer, requests.Response]:
+        adapter = RawAdapter(
+            base_uri=self._address,
+            token=token,
+            session=self._http,
+            namespace=namespace,
+            allow_redirects=False,
+        )
+        trouble = ""
+        try:
+            response = adapter.request(
+                method, f"/v1/{path}", raise_exception=False, json=body, timeout=self._settings.timeout
+            )
+        except requests.exceptions.SSLError:
+            trouble = f"did not prove its identity; check that {self._settings.ca_file} is its authority"
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout):
+            trouble = f"did not answer within {self._settings.timeout:g} s; check that it is running and unsealed"
+        except (OSError, ValueError, urllib3.exceptions.HTTPError):
+            # OSError covers all of requests' own, and a CA file that cannot be read
+            trouble = (
+                "could not be reached; check that it is running, and the network policies and "
+                f"{self._settings.ca_file or 'certificate authorities'} on the way to it"
+            )
+        if trouble:
+            # raised here and not in the handlers: so the library's exception is not even its context
+            raise Transient(Reason.VAULT_UNAVAILABLE, f"OpenBao at {self._address} {trouble}.")
+        return classify(response.status_code, response.text), response
+
+    def _data(self, answer: Answer, response: requests.Response, action: str) -> dict[str, Any]:
+        if answer is not Answer.DONE:
+            raise as_error(answer, self._address, action)
+        data = _json_field(response, "data")
+        if data is None:
+            raise as_error(Answer.DONE, self._address, action)
+        return data
+
+    def _log_in(self) -> Login:
+        """Exchange the projected token for one of OpenBao's, in the parent namespace."""
+        settings = self._settings
+        path = f"auth/{settings.auth_mount}/login"
+        with self._observed("login"):
+            jwt = self._read_token()
+            started = self._clock()
+            body = {"role": settings.role, "jwt": jwt}
+            answer, response = self._send("post", settings.parent, path, body, token=None)
+            auth = _json_field(response, "auth") if answer is Answer.DONE else None
+            match auth:
+                case {"client_token": str(token), "lease_duration": int(seconds)}:
+                    return Login(token, started + RENEW_AT * seconds if seconds > 0 else float("inf"))
+            # whatever is wrong with a login, it is for the server's admin to set right
+            if answer in {Answer.DENIED, Answer.REJECTED, Answer.ABSENT, Answer.NO_NAMESPACE, Answer.LOCKED}:
+                raise Denied(
+                    Reason.VAULT_DENIED,
+                    f"OpenBao at {self._address} refused the operator's login as role {settings.role} at "
+                    f"{path} in namespace {settings.parent}; check that the namespace, the mount and the role "
+                    "exist as in manifests/bootstrap/openbao, that the role's subject and audience are those "
+                    "of the operator's service account, and that OpenBao can reach the API server.",
+                )
+            raise as_error(answer, self._address, "log in")
+
+    def _read_token(self) -> str:
+        try:
+            jwt = self._settings.token_file.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            jwt = ""
+        if not jwt:
+            raise Denied(
+                Reason.VAULT_DENIED,
+                f"The operator's service-account token {self._settings.token_file} cannot be read; "
+                "check the projected volume of its pod.",
+            )
+        return jwt
+
+    @contextmanager
+    def _observed(self, verb: str) -> Iterator[None]:
+        started = self._clock()
+        outcome = "ok"
+        try:
+            yield
+        except ReconcileError as error:
+            outcome = type(error).__name__.lower()
+            raise
+        finally:
+            self._observe(BACKEND, verb, outcome, self._clock() - started)
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.username is not None or parts.query or parts.fragment or parts.path not in {"", "/"}:
+        raise ValueError("OpenBao's address has to be scheme, host and port, nothing more")
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
+        raise ValueError("OpenBao's address has to begin with https:// (http:// only to loopback)")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _session(ca_file: Path | None) -> requests.Session:
+    session = requests.Session()
+    # no proxies, .netrc or CA bundles from the environment
+    session.trust_env = False
+    session.verify = True if ca_file is None else str(ca_file)
+    transport = HTTPAdapter(pool_connections=1, pool_maxsize=_POOL, max_retries=0)
+    session.mount("https://", transport)
+    session.mount("http://", transport)
+    return session
+
+
+def _json_field(response: requests.Response, name: str) -> dict[str, Any] | None:
+    """An object inside the answer, or None if the answer has not that form."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    value = body.get(name) if isinstance(body, dict) else None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,145 @@
+"""What OpenBao's answers mean, and the errors they become.
+
+OpenBao says several different things with one status code (400 for an absent mount, 503 for both sealed
+and locked), so its text has to be looked at. It is matched here and never leaves this module.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from axon_operator.api.reasons import Reason
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+
+DELETION_POLL: Final = 2.0
+LOCK_POLL: Final = 30.0
+
+
+class Answer(Enum):
+    """What the server said."""
+
+    DONE = auto()
+    UNCHANGED = auto()
+    """The state asked for was there already."""
+    ABSENT = auto()
+    """What the path names does not exist."""
+    NO_NAMESPACE = auto()
+    """The namespace of the request does not exist."""
+    UNSUPPORTED = auto()
+    """This server has no such function."""
+    GOING = auto()
+    """The namespace is being deleted."""
+    APPEARED = auto()
+    """A mount was to be created where there is one."""
+    DENIED = auto()
+    LOCKED = auto()
+    SEALED = auto()
+    BUSY = auto()
+    """Over a rate limit."""
+    ELSEWHERE = auto()
+    """A redirect: followed, it would carry the token to another host."""
+    FAILING = auto()
+    REJECTED = auto()
+
+
+_BY_STATUS: Final = {
+    403: Answer.DENIED,
+    404: Answer.ABSENT,
+    # a server that has not caught up with an earlier write
+    412: Answer.FAILING,
+    429: Answer.BUSY,
+    # standby nodes of Vault's disaster recovery and performance replication
+    472: Answer.FAILING,
+    473: Answer.FAILING,
+}
+_BY_TEXT: Final = (
+    # measured against OpenBao 2.7.2
+    (400, "no secret engine mount at", Answer.ABSENT),
+    (400, "no auth engine at", Answer.ABSENT),
+    (400, "path is already in use", Answer.APPEARED),
+    (400, "is already locked", Answer.UNCHANGED),
+    (400, "is not locked", Answer.UNCHANGED),
+    (400, "tainted", Answer.GOING),
+    (404, "namespace not found", Answer.NO_NAMESPACE),
+    (404, "unsupported path", Answer.UNSUPPORTED),
+    (404, "namespace is tainted", Answer.GOING),
+    (503, "locked by an administrator", Answer.LOCKED),
+    (503, "sealed", Answer.SEALED),
+)
+
+
+def classify(status: int, text: str) -> Answer:
+    """Read an answer's status code and, where that is ambiguous, its text."""
+    lowered = text.lower()
+    for code, words, answer in _BY_TEXT:
+        if status == code and words in lowered:
+            return answer
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    match status // 100:
+        case 2:
+            return Answer.DONE
+        case 3:
+            return Answer.ELSEWHERE
+        case 4:
+            return Answer.REJECTED
+        case _:
+            return Answer.FAILING
+
+
+def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
+    """The error for an answer that the caller has no use for.
+
+    Args:
+        answer: what the server said.
+        address: the server's, from the operator's settings.
+        action: what was tried, in our words, such as `write t-0123/sys/mounts/kv`.
+    """
+    match answer:
+        case Answer.ABSENT | Answer.NO_NAMESPACE:
+            return Waiting(
+                Reason.DEPENDENCY_NOT_READY,
+                f"To {action}, something above it has to exist in OpenBao first.",
+                after=DELETION_POLL,
+            )
+        case Answer.GOING:
+            return Waiting(
+                Reason.DELETING, f"Cannot {action} yet: that namespace is being deleted.", after=DELETION_POLL
+            )
+        case Answer.APPEARED:
+            return Waiting(
+                Reason.PROGRESSING,
+                f"Could not {action}: it appeared after it was last looked at; looking again.",
+                after=DELETION_POLL,
+            )
+        case Answer.LOCKED:
+            return Waiting(
+                Reason.VAULT_LOCKED,
+                f"Cannot {action}: the namespace is locked. If the tenant is not suspended, unlock it with "
+                "`bao namespace unlock` in the parent namespace.",
+                after=LOCK_POLL,
+            )
+        case Answer.DENIED:
+            return Denied(
+                Reason.VAULT_DENIED,
+                f"OpenBao at {address} does not let the operator {action}, even after a new login; "
+                "check that its policy is that of manifests/bootstrap/openbao.",
+            )
+        case Answer.REJECTED | Answer.UNSUPPORTED:
+            return Terminal(
+                Reason.REQUEST_REJECTED,
+                f"OpenBao at {address} rejected the request to {action} as invalid; "
+                "check that its version is supported, and its own log for the cause.",
+            )
+        case _:
+            return Transient(Reason.VAULT_UNAVAILABLE, f"OpenBao at {address} {_TROUBLE[answer]}.")
+
+
+_TROUBLE: Final = {
+    Answer.SEALED: "is sealed; unseal it",
+    Answer.BUSY: "refuses requests because of a rate quota; raise the quota if this lasts",
+    Answer.ELSEWHERE: "answered with a redirect, which is never followed; give the operator the final address",
+    Answer.FAILING: "answered with an error of its own; check its log and that every audit device can write",
+    # answers with which a caller that asked for something else cannot go on
+    Answer.DONE: "answered in an unknown form; check that nothing stands between it and the operator",
+    Answer.UNCHANGED: "answered in an unknown form; check that nothing stands between it and the operator",
+}
