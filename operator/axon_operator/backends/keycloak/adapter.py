@@ -41,21 +41,21 @@ class KeycloakSettings:
     """Where Keycloak is and how the operator proves itself there.
 
     Raises:
-        ValueError: the address is not https (http only to loopback).
+        ValueError: the URL is not https (http only to loopback).
     """
 
-    address: str
+    url: str
     """`https://host:port`, with the path under which Keycloak is served if it is not the root."""
     ca_file: Path | None
     """The authorities that vouch for the server; None for the publicly trusted ones."""
     token_file: Path
     """The projected service-account token; read again at each login, because the kubelet replaces it."""
     client_id: str = "axon-operator"
-    timeout: int = 10
+    timeout: float = 10.0
     """Seconds for one connection and for one answer. Creating a realm takes some."""
 
     def __post_init__(self) -> None:
-        _check_address(self.address)
+        _check_url(self.url)
 
 
 class KeycloakAdmin:
@@ -73,7 +73,7 @@ class KeycloakAdmin:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._address = settings.address.rstrip("/")
+        self._address = settings.url.rstrip("/")
         self._observe = observe
         self._clock = clock
         self._thread = _PerThread()
@@ -247,9 +247,9 @@ class _PerThread(threading.local):
 def _connect(settings: KeycloakSettings) -> ConnectionManager:
     http = ConnectionManager(
         # without the slash, urljoin would drop the last part of a path
-        base_url=settings.address.rstrip("/") + "/",
+        base_url=settings.url.rstrip("/") + "/",
         verify=True if settings.ca_file is None else str(settings.ca_file),
-        timeout=settings.timeout,
+        timeout=settings.timeout,  # type: ignore[arg-type]  # requests takes fractions
         # the default sends a POST again after a dropped connection
         max_retries=0,
     )
@@ -266,19 +266,19 @@ def _trouble(cause: BaseException | None, settings: KeycloakSettings) -> str:
         case requests.exceptions.SSLError():
             return f"did not prove its identity; check that {settings.ca_file} is its authority"
         case requests.exceptions.Timeout():
-            return f"did not answer within {settings.timeout} s; check that it is running and not overloaded"
+            return f"did not answer within {settings.timeout:g} s; check that it is running and not overloaded"
         case requests.exceptions.TooManyRedirects():
             return "answered with a redirect, which is never followed; give the operator the final address"
         case _:
             return "could not be reached; check that it is running, and the network policies on the way to it"
 
 
-def _check_address(address: str) -> None:
-    parts = urlsplit(address)
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
     if parts.username is not None or parts.query or parts.fragment or ".." in parts.path:
-        raise ValueError("Keycloak's address has to be scheme, host, port and path, nothing more")
+        raise ValueError("Keycloak's URL has to be scheme, host, port and path, nothing more")
     if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-        raise ValueError("Keycloak's address has to begin with https:// (http:// only to loopback)")
+        raise ValueError("Keycloak's URL has to begin with https:// (http:// only to loopback)")
 
 
 def _is_loopback(host: str) -> bool:

@@ -47,7 +47,7 @@ class OpenBaoSettings:
     """The authorities that vouch for the server; None for the publicly trusted ones."""
     token_file: Path
     """The projected service-account token; read again at each login, because the kubelet replaces it."""
-    parent: str = "axon"
+    namespace: str = "axon"
     """The namespace in which the operator logs in and beyond which it has no right."""
     auth_mount: str = "k8s"
     role: str = "axon-operator"
@@ -56,7 +56,7 @@ class OpenBaoSettings:
 
     def __post_init__(self) -> None:
         _check_address(self.address)
-        if not all(is_namespace(name) for name in self.parent.split("/")):
+        if not all(is_namespace(name) for name in self.namespace.split("/")):
             raise ValueError("the parent namespace has to be one or more names of a-z, 0-9 and inner '-'")
         if not is_path(self.auth_mount):
             raise ValueError("the auth mount has to be a path of letters, digits, '_', '-' and '.'")
@@ -127,7 +127,7 @@ class OpenBao:
             action = "look for namespaces"
             with self._observed("probe"):
                 answer, _ = self._exchange(
-                    "list", f"{self._settings.parent}/axon-probe-{secrets.token_hex(8)}", "sys/namespaces"
+                    "list", f"{self._settings.namespace}/axon-probe-{secrets.token_hex(8)}", "sys/namespaces"
                 )
                 if answer not in {Answer.NO_NAMESPACE, Answer.DONE, Answer.ABSENT, Answer.UNSUPPORTED}:
                     raise as_error(answer, self._address, action)
@@ -137,8 +137,9 @@ class OpenBao:
     def _call(
         self, method: str, path: VaultPath, body: Mapping[str, Any] | None = None
     ) -> tuple[Answer, requests.Response]:
-        parent = self._settings.parent
-        namespace = f"{parent}/{path.namespace}" if path.namespace else parent
+        namespace = self._settings.namespace
+        if path.namespace:
+            namespace = f"{namespace}/{path.namespace}"
         return self._exchange(method, namespace, path.path, body)
 
     def _exchange(
@@ -198,7 +199,7 @@ class OpenBao:
             jwt = self._read_token()
             started = self._clock()
             body = {"role": settings.role, "jwt": jwt}
-            answer, response = self._send("post", settings.parent, path, body, token=None)
+            answer, response = self._send("post", settings.namespace, path, body, token=None)
             auth = _json_field(response, "auth") if answer is Answer.DONE else None
             match auth:
                 case {"client_token": str(token), "lease_duration": int(seconds)}:
@@ -208,7 +209,7 @@ class OpenBao:
                 raise Denied(
                     Reason.VAULT_DENIED,
                     f"OpenBao at {self._address} refused the operator's login as role {settings.role} at "
-                    f"{path} in namespace {settings.parent}; check that the namespace, the mount and the role "
+                    f"{path} in namespace {settings.namespace}; check that the namespace, the mount and the role "
                     "exist as in manifests/bootstrap/openbao, that the role's subject and audience are those "
                     "of the operator's service account, and that OpenBao can reach the API server.",
                 )
