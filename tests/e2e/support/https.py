@@ -1,0 +1,109 @@
+"""HTTPS to a service in the cluster, through a port-forward that survives restarts of either end."""
+
+import atexit
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from e2e.support.kubectl import Json, Kubectl
+from e2e.support.waiting import Unmet, until
+
+READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+
+
+class PortForward:
+    """`kubectl port-forward`, started when first needed and again when it has ended."""
+
+    def __init__(self, kubectl: Kubectl, namespace: str, target: str, port: int) -> None:
+        self._command = kubectl.command("-n", namespace, "port-forward", target, f":{port}")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        atexit.register(self.close)
+
+    def port(self) -> int:
+        """The local port."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        return self._port
+
+    def close(self) -> None:
+        """Ends the forwarding; the next use starts it again."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        # to a file: it writes a line per connection, which would fill a pipe that nobody reads
+        with tempfile.NamedTemporaryFile(prefix="port-forward-") as output:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            self._port = until("port-forward", lambda: self._announced(Path(output.name)), timeout=20, every=0.05)
+
+    def _announced(self, output: Path) -> int:
+        said = output.read_text()
+        found = READY.search(said)
+        if found:
+            return int(found[1])
+        if self._process and self._process.poll() is not None:
+            raise requests.ConnectionError(f"port-forward ended: {said.strip()}")
+        raise Unmet(said.strip() or "no output yet")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    body: Json
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it did what was asked."""
+        return self.status < 400
+
+
+class ServerError(RuntimeError):
+    """An administrator's call failed that had to succeed."""
+
+
+class Https:
+    """A server that is reached through a port-forward and proves itself with the test bed's CA."""
+
+    def __init__(self, forward: PortForward, ca: Path, scheme: str = "https") -> None:
+        self._forward = forward
+        self._scheme = scheme
+        self._session = requests.Session()
+        self._session.verify = str(ca)
+        self._session.trust_env = False  # a proxy or a CA bundle of the shell must not come between
+
+    def request(self, method: str, path: str, *, patience: float = 30, **options: Any) -> Answer:
+        """One request. A broken connection is tried again for as long as patience lasts."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                url = f"{self._scheme}://127.0.0.1:{self._forward.port()}/{path.lstrip('/')}"
+                reply = self._session.request(method, url, timeout=30, allow_redirects=False, **options)
+                return Answer(reply.status_code, _json(reply), reply.text)
+            except requests.ConnectionError:
+                self._forward.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+
+def _json(reply: requests.Response) -> Json:
+    """The JSON object, or a list wrapped into one."""
+    try:
+        body = reply.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {"items": body}

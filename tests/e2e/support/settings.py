@@ -1,0 +1,28 @@
+"""Where the suite finds the cluster, and the names that the test bed and the operator agreed on."""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CACHE = Path(os.environ.get("AXON_CACHE") or "~/.cache/axon-operator").expanduser()
+KUBECONFIG = Path(os.environ.get("AXON_KUBECONFIG") or CACHE / "kubeconfig")
+"""Not the shell's own KUBECONFIG: the suite deletes and creates things, so a cluster must be named on purpose."""
+
+CHART = REPOSITORY / "charts" / "axon-operator"
+SAMPLES = REPOSITORY / "manifests" / "samples"
+
+OPERATOR_NAMESPACE = "axon-system"
+OPERATOR = "axon-operator"
+OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}"
+TESTBED_NAMESPACE = "axon-testbed"
+ADMIN = "testbed-admin"
+
+VAULT_PARENT = "axon"
+VAULT_AUDIENCE = "openbao"
+KEYCLOAK_URL = "https://keycloak.keycloak.svc.cluster.local:8443"
+
+
+def program(name: str) -> str:
+    """The pinned binary of the test bed if it is there, else whatever the PATH has."""
+    pinned = CACHE / "bin" / name
+    return str(pinned) if pinned.exists() else name

@@ -1,0 +1,224 @@
+"""What the three systems keep: etcd's raw bytes, events, logs, metrics, audit logs. Looks for values, counts writes."""
+
+import base64
+import json
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.support.cluster import Cluster
+from e2e.support.kubectl import Json
+from e2e.support.settings import ADMIN, OPERATOR, OPERATOR_NAMESPACE, OPERATOR_USER
+from e2e.support.waiting import WaitedTooLongError, until_true
+
+KUBERNETES_AUDIT = "/var/log/kubernetes/audit.log"
+VAULT_AUDIT = "/openbao/audit/audit.log"
+PKI = "/etc/kubernetes/pki/etcd"
+ETCDCTL = (
+    "etcdctl",
+    "--endpoints=https://127.0.0.1:2379",
+    f"--cacert={PKI}/ca.crt",
+    f"--cert={PKI}/server.crt",
+    f"--key={PKI}/server.key",
+)
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+# -- looking for a value
+
+
+def encodings(value: str) -> tuple[bytes, ...]:
+    """The value as it may stand in a file: plain, in hexadecimal, and in base64 at each of the three offsets."""
+    raw = value.encode()
+    shifted = (base64.b64encode(b"\0" * shift + raw) for shift in range(3))
+    # the first and last characters of base64 also depend on the neighbours of the value
+    return (raw, raw.hex().encode(), *(text[4:-4] for text in shifted))
+
+
+def contains(haystack: bytes, value: str) -> bool:
+    """Whether the value occurs, in any encoding."""
+    return any(needle in haystack for needle in encodings(value))
+
+
+def etcd(cluster: Cluster) -> dict[str, bytes]:
+    """Every key that etcd holds now, with its raw value."""
+    pods = cluster.kubectl.items("-n", "kube-system", "pods", "-l", "component=etcd")
+    name = pods[0]["metadata"]["name"]
+    dump = cluster.kubectl("-n", "kube-system", "exec", name, "--", *ETCDCTL, "get", "", "--prefix", "-w", "json")
+    pairs = json.loads(dump)["kvs"]
+    return {base64.b64decode(p["key"]).decode(): base64.b64decode(p.get("value", "")) for p in pairs}
+
+
+def etcd_keys_with(cluster: Cluster, value: str) -> list[str]:
+    """The keys of etcd under which the value stands."""
+    return sorted(key for key, stored in etcd(cluster).items() if contains(stored, value))
+
+
+def etcd_files_with(cluster: Cluster, value: str) -> list[str]:
+    """The files of etcd in which the value stands: they also hold overwritten and deleted objects, until compaction."""
+    needles = " ".join(f"-e {needle.decode()}" for needle in encodings(value))
+    result = cluster.node.run(f"grep -l -a -F {needles} /var/lib/etcd/member/snap/db /var/lib/etcd/member/wal/*.wal")
+    if result.code > 1:
+        raise AssertionError(f"could not search etcd's files: {result.output}")
+    return result.stdout.split()
+
+
+def events(cluster: Cluster) -> str:
+    """All Kubernetes Events."""
+    return cluster.kubectl("get", "events", "-A", "-o", "json")
+
+
+def metrics(cluster: Cluster) -> str:
+    """What the operator exports now."""
+    return cluster.operator_http.request("GET", "metrics").text
+
+
+class OperatorLog:
+    """Keeps the operator's whole log, of all its pods: the kubelet keeps only those of a container's last two runs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._command = cluster.kubectl.command(
+            "-n", OPERATOR_NAMESPACE, "logs", "--follow", "--tail=-1", f"deployment/{OPERATOR}"
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="axon-operator-log-")
+        self._file = Path(self._folder.name) / "log"
+        self._stop = threading.Event()
+        self._follower: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """All of it until now."""
+        time.sleep(1)  # the last lines are on their way
+        return self._file.read_text(errors="replace")
+
+    def close(self) -> None:
+        """Ends the collection."""
+        self._stop.set()
+        if self._follower:
+            self._follower.terminate()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        # following ends with each run of the container; what is then read twice does no harm
+        while not self._stop.is_set():
+            with self._file.open("ab") as output:
+                self._follower = subprocess.Popen(
+                    self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL
+                )
+                self._follower.wait()
+            self._stop.wait(0.5)
+
+
+# -- counting writes
+
+
+@dataclass(frozen=True)
+class Write:
+    """A change that someone made in one of the three systems."""
+
+    system: str
+    what: str
+
+
+class WriteCounter:
+    """The operator's writes in the three systems since it was made, from their own audit logs."""
+
+    def __init__(self, cluster: Cluster, *realms: str) -> None:
+        self._cluster = cluster
+        self._realms = realms
+        self._kubernetes = cluster.node.size(KUBERNETES_AUDIT)
+        self._vault = int(vault_sh(cluster, f"wc -c <{VAULT_AUDIT}"))
+        self._keycloak = int(time.time() * 1000)
+
+    def writes(self) -> list[Write]:
+        """All of them but the lease and the logins."""
+        return [*self._kubernetes_writes(), *self._vault_writes(), *self._keycloak_writes()]
+
+    def reads(self) -> list[Write]:
+        """The operator's reads of OpenBao and Kubernetes: proof that the logs see it at work."""
+        vault = [_vault_call(e) for e in self._vault_calls() if e["request"]["operation"] in {"read", "list"}]
+        kubernetes = [_api_call(e) for e in self._kubernetes_calls() if e["verb"] in {"get", "list"}]
+        return [*vault, *kubernetes]
+
+    def _kubernetes_calls(self) -> Iterator[Json]:
+        lines = self._cluster.node.read_from(KUBERNETES_AUDIT, self._kubernetes).splitlines()
+        entries = (json.loads(line) for line in lines if line.endswith("}"))
+        return (e for e in entries if e["stage"] == "ResponseComplete" and e["user"]["username"] == OPERATOR_USER)
+
+    def _kubernetes_writes(self) -> list[Write]:
+        return [
+            _api_call(e)
+            for e in self._kubernetes_calls()
+            if e["verb"] in WRITES and e.get("objectRef", {}).get("resource") != "leases"
+        ]
+
+    def _vault_calls(self) -> Iterator[Json]:
+        lines = vault_sh(self._cluster, f"tail -c +{self._vault + 1} {VAULT_AUDIT}").splitlines()
+        entries = (json.loads(line) for line in lines if line.endswith("}"))
+        return (e for e in entries if e["type"] == "request" and _is_operator(e.get("auth", {})))
+
+    def _vault_writes(self) -> list[Write]:
+        return [_vault_call(e) for e in self._vault_calls() if e["request"]["operation"] in WRITES]
+
+    def _keycloak_writes(self) -> list[Write]:
+        found: list[Write] = []
+        for realm in self._realms:
+            answer = self._cluster.keycloak.admin("GET", f"{realm}/admin-events?max=10000")
+            events: list[Json] = answer["items"] if answer else []
+            recent = (e for e in events if e["time"] >= self._keycloak and not self._is_ours(e))
+            found += (Write("Keycloak", f"{e['operationType']} {e['resourceType']} in {realm}") for e in recent)
+        return found
+
+    def _is_ours(self, event: Json) -> bool:
+        return bool(event["authDetails"]["userId"] == self._admin_user)
+
+    @property
+    def _admin_user(self) -> str:
+        clients = self._cluster.keycloak.admin("GET", f"master/clients?clientId={ADMIN}")
+        if not clients:
+            raise AssertionError(f"no client {ADMIN} in the master realm")
+        user = self._cluster.keycloak.admin("GET", f"master/clients/{clients['items'][0]['id']}/service-account-user")
+        if not user:
+            raise AssertionError(f"{ADMIN} has no service account")
+        return str(user["id"])
+
+
+def vault_sh(cluster: Cluster, script: str) -> str:
+    """What a shell script prints in OpenBao's own container."""
+    pods = cluster.kubectl.items("-n", "openbao", "pods", "-l", "app.kubernetes.io/name=openbao")
+    name = pods[0]["metadata"]["name"]
+    return cluster.kubectl("-n", "openbao", "exec", name, "--", "sh", "-c", script)
+
+
+def _is_operator(auth: Json) -> bool:
+    metadata: dict[str, Any] = auth.get("metadata") or {}
+    return metadata.get("role") == OPERATOR
+
+
+def _api_call(entry: Json) -> Write:
+    return Write("Kubernetes", f"{entry['verb']} {entry['requestURI']}")
+
+
+def _vault_call(entry: Json) -> Write:
+    request = entry["request"]
+    return Write("OpenBao", f"{request['operation']} {request.get('namespace', {}).get('path', '')}{request['path']}")
+
+
+def settled(cluster: Cluster, *realms: str, quiet: float = 3, timeout: float = 60) -> None:
+    """Waits until the operator has made no write for a while."""
+
+    def silent() -> bool:
+        counter = WriteCounter(cluster, *realms)
+        time.sleep(quiet)
+        return not counter.writes()
+
+    try:
+        until_true("the operator comes to rest", silent, timeout=timeout, every=0)
+    except WaitedTooLongError as error:
+        raise AssertionError(f"the operator keeps writing: {WriteCounter(cluster, *realms).writes()}") from error
