@@ -67,7 +67,7 @@ class WorkflowRuntimeSpec(ApiModel):
                 },
                 {
                     "rule": f"self == '' || self.matches('{IMAGE}')",
-                    "message": "not an image reference: write [registry/]name:tag or [registry/]name@sha256:<64 hex digits>, the name in lower case",
+                    "message": "must be an image reference such as registry.example/agent:1.0, the name in lower case",
                 },
             ]
         },

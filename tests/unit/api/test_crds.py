@@ -71,11 +71,7 @@ def test_every_string_and_list_is_bounded(kind: crds.Kind) -> None:
         path
         for path, node in _fields(kind)
         if (node["type"] == "array" and "maxItems" not in node)
-        or (
-            node["type"] == "string"
-            and not {"maxLength", "enum"} & node.keys()
-            and node.get("format") != "date-time"
-        )
+        or (node["type"] == "string" and not {"maxLength", "enum"} & node.keys() and node.get("format") != "date-time")
     ]
     assert unbounded == []
 
@@ -91,9 +87,7 @@ def test_the_schema_is_structural(kind: crds.Kind) -> None:
 
 @KINDS
 def test_no_reference_names_a_namespace(kind: crds.Kind) -> None:
-    assert [
-        path for path, _ in _nodes(_schema(kind)["properties"]["spec"]) if path.endswith("amespace")
-    ] == []
+    assert [path for path, _ in _nodes(_schema(kind)["properties"]["spec"]) if path.endswith("amespace")] == []
 
 
 @KINDS

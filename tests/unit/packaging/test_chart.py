@@ -1,0 +1,304 @@
+"""The chart grants the least rights, its pod passes Pod Security `restricted`, and its values are checked."""
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from axon_operator.api.crds import KINDS
+from axon_operator.domain.names import TENANT_LABEL
+from axon_operator.domain.tenant import ADMIN_CLUSTER_ROLE
+from axon_operator.process.settings import Settings
+from axon_testbed.layout import REPOSITORY
+from unit.packaging.conftest import CHART, Helm, Manifest, documents, one, read
+
+PEM = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n"
+
+Right = tuple[str, str, str]
+"""API group, resource, verb."""
+
+
+def _rights(role: Manifest) -> set[Right]:
+    return {
+        right
+        for rule in role["rules"]
+        for right in product(rule.get("apiGroups", ()), rule.get("resources", ()), rule["verbs"])
+    }
+
+
+def _expand(*lines: str) -> Iterator[Right]:
+    """`group resource,resource verb,verb` as rights; the core group is written `-`."""
+    for line in lines:
+        group, resources, verbs = line.split()
+        yield from product(["" if group == "-" else group], resources.split(","), verbs.split(","))
+
+
+OPERATOR = set(
+    _expand(
+        "axonos.ai tenants,workflowruntimes,secretbindings get,list,watch,patch",
+        "axonos.ai workflowruntimes,secretbindings delete",
+        "axonos.ai tenants/status,workflowruntimes/status,secretbindings/status patch,update",
+        "- namespaces get,create,patch,delete",
+        "- configmaps,limitranges,resourcequotas,serviceaccounts,services get,create,patch,delete",
+        "apps deployments get,create,patch,delete",
+        "networking.k8s.io networkpolicies get,create,patch,delete",
+        "rbac.authorization.k8s.io rolebindings get,create,patch,delete",
+        "rbac.authorization.k8s.io clusterroles bind",
+        "- pods get,list,patch",
+        "events.k8s.io events create,patch",
+    )
+)
+"""All that the operator may do. A change here is a change of the threat model."""
+
+TENANT_ADMIN = set(
+    _expand(
+        "axonos.ai workflowruntimes,secretbindings get,list,watch,create,update,patch,delete",
+        "axonos.ai workflowruntimes/scale get,update,patch",
+        "- events,limitranges,pods,pods/log,resourcequotas,services get,list,watch",
+        "events.k8s.io events get,list,watch",
+        "apps deployments get,list,watch",
+        "networking.k8s.io networkpolicies get,list,watch",
+    )
+)
+
+GOLDEN = {
+    "axon-operator": OPERATOR,
+    "axon-tenant-admin": TENANT_ADMIN,
+    "axon-view": set(_expand("axonos.ai workflowruntimes,secretbindings get,list,watch")),
+    "axon-edit": set(
+        _expand(
+            "axonos.ai workflowruntimes,secretbindings create,update,patch,delete",
+            "axonos.ai workflowruntimes/scale get,update,patch",
+        )
+    ),
+}
+
+
+def test_roles_hold_exactly_these_rights(chart: list[Manifest]) -> None:
+    roles = {m["metadata"]["name"]: _rights(m) for m in chart if m["kind"] in {"ClusterRole", "Role"}}
+    assert roles == GOLDEN
+    assert ADMIN_CLUSTER_ROLE in roles
+
+
+def test_no_role_holds_what_leads_to_more(chart: list[Manifest]) -> None:
+    everything = {right for m in chart if m["kind"] in {"ClusterRole", "Role"} for right in _rights(m)}
+    assert not [right for right in everything if any("*" in part for part in right)]
+    assert not {verb for _, _, verb in everything} & {"escalate", "impersonate", "deletecollection"}
+    forbidden = {"secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token", "nodes"}
+    assert not {resource for _, resource, _ in everything} & forbidden
+
+
+def test_bind_is_for_one_role_only(chart: list[Manifest]) -> None:
+    rules = [rule for rule in one(chart, "ClusterRole", "axon-operator")["rules"] if "bind" in rule["verbs"]]
+    assert [rule["resourceNames"] for rule in rules] == [[ADMIN_CLUSTER_ROLE]]
+
+
+def test_only_the_operator_is_bound(chart: list[Manifest]) -> None:
+    bindings = [m for m in chart if m["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
+    assert [(b["roleRef"]["name"], b["subjects"]) for b in bindings] == [
+        (
+            "axon-operator",
+            [{"kind": "ServiceAccount", "name": "axon-operator", "namespace": "axon-system"}],
+        )
+    ]
+
+
+def test_the_pod_passes_restricted(chart: list[Manifest]) -> None:
+    """The rules of the Pod Security Standard; the API server itself judges in the integration tests."""
+    pod = _pod(chart)
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for volume in pod["volumes"]:
+        assert volume.keys() - {"name"} <= {"projected", "configMap"}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert not [port for port in container["ports"] if "hostPort" in port]
+        assert all(mount["readOnly"] for mount in container["volumeMounts"])
+
+
+def test_the_pod_gets_one_short_token_per_system(chart: list[Manifest]) -> None:
+    pod = _pod(chart)
+    assert pod["automountServiceAccountToken"] is False
+    assert one(chart, "ServiceAccount", "axon-operator")["automountServiceAccountToken"] is False
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    tokens = {
+        mounts[volume["name"]]: source["serviceAccountToken"]
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+        if "serviceAccountToken" in source
+    }
+    assert {path: token.get("audience") for path, token in tokens.items()} == {
+        "/var/run/secrets/kubernetes.io/serviceaccount": None,
+        "/var/run/secrets/axon/vault": "openbao",
+        "/var/run/secrets/axon/keycloak": "https://keycloak.keycloak.svc.cluster.local:8443/realms/master",
+    }
+    assert {token["expirationSeconds"] for token in tokens.values()} == {600}
+
+
+def test_one_operator_at_a_time(chart: list[Manifest]) -> None:
+    spec = one(chart, "Deployment", "axon-operator")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_the_environment_is_what_the_settings_read(
+    chart: list[Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_text(PEM)
+    environment = {v["name"]: v.get("value") for v in _pod(chart)["containers"][0]["env"]}
+    assert environment.pop("AXON_OPERATOR_NAMESPACE", "") is None
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(ca) if name.endswith("_CA_FILE") else str(value))
+
+    settings = Settings()
+
+    known = {f"AXON_{field.upper()}" for field in Settings.model_fields}
+    assert environment.keys() <= known
+    platform = settings.platform()
+    assert platform.vault_peer.port == 8200
+    assert platform.keycloak_peer.labels == {"app.kubernetes.io/name": "keycloak"}
+    assert "10.0.0.0/8" in platform.cluster_cidrs
+
+
+def test_the_network_policy_opens_only_what_is_needed(chart: list[Manifest]) -> None:
+    spec = one(chart, "NetworkPolicy", "axon-operator")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == []
+    assert all(rule["to"] and rule["ports"] for rule in spec["egress"]), "an empty list would mean any"
+    opened = [(_peer(rule["to"][0]), [p["port"] for p in rule["ports"]]) for rule in spec["egress"]]
+    assert opened == [
+        ("kube-system", [53, 53]),
+        ("0.0.0.0/0", [443, 6443]),
+        ("openbao", [8200]),
+        ("keycloak", [8443]),
+    ]
+
+
+def test_metrics_can_be_opened_to_a_namespace(helm: Helm) -> None:
+    done = helm("--set", "networkPolicy.metricsNamespaces={monitoring}")
+    spec = one(documents(done.stdout), "NetworkPolicy", "axon-operator")["spec"]
+    (rule,) = spec["ingress"]
+    assert [_peer(peer) for peer in rule["from"]] == ["monitoring"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_the_packaged_crds_are_the_generated_ones(chart: list[Manifest]) -> None:
+    for kind in KINDS:
+        (generated,) = read(REPOSITORY / "crds" / kind.file_name)
+        packaged = one(chart, "CustomResourceDefinition", generated["metadata"]["name"])
+        assert packaged["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert packaged == generated
+
+
+@pytest.mark.parametrize("part", ["crds", "admissionPolicies", "networkPolicy"])
+def test_parts_can_be_left_out(helm: Helm, chart: list[Manifest], part: str) -> None:
+    done = helm("--set", f"{part}.enabled=false")
+    assert done.returncode == 0, done.stderr
+    gone = {m["kind"] for m in chart} - {m["kind"] for m in documents(done.stdout)}
+    assert (
+        gone
+        == {
+            "crds": {"CustomResourceDefinition"},
+            "admissionPolicies": {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+            "networkPolicy": {"NetworkPolicy"},
+        }[part]
+    )
+
+
+def test_admission_policies_speak_of_the_release_and_deny(helm: Helm) -> None:
+    manifests = documents(helm("--namespace", "elsewhere").stdout)
+    policies = [m for m in manifests if m["kind"] == "ValidatingAdmissionPolicy"]
+    assert len(policies) == 2
+    for policy in policies:
+        spec = policy["spec"]
+        assert spec["failurePolicy"] == "Fail"
+        (condition,) = spec["matchConditions"]
+        assert "'system:serviceaccount:elsewhere:axon-operator'" in condition["expression"]
+        assert TENANT_LABEL in json.dumps(spec["validations"])
+        binding = one(manifests, "ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
+        assert binding["spec"] == {
+            "policyName": policy["metadata"]["name"],
+            "validationActions": ["Deny"],
+        }
+
+
+def test_a_given_ca_is_packed_and_a_changed_one_restarts_the_pod(
+    helm: Helm, chart: list[Manifest], tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.crt"
+    ca.write_text(PEM)
+    manifests = documents(helm("--set-file", f"backends.caBundle={ca}").stdout)
+    config = one(manifests, "ConfigMap", "axon-operator-backends-ca")
+    assert config["data"] == {"ca.crt": PEM}
+    volume = next(v for v in _pod(manifests)["volumes"] if v["name"] == "backends-ca")
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+
+    def checksum(of: list[Manifest]) -> object:
+        template = one(of, "Deployment", "axon-operator")["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/backends-ca"]
+
+    assert checksum(manifests) != checksum(chart)
+
+
+def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -> None:
+    key = tmp_path / "ca.key"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
+    done = helm("--set-file", f"backends.caBundle={key}")
+    assert done.returncode != 0
+    assert "no private key" in done.stderr
+    assert "c2VjcmV0" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        ("unknown=1", "unknown"),
+        ("vault.tokn=x", "/vault"),
+        ("vault.address=http://openbao:8200", "/vault/address"),
+        ("keycloak.url=https://user:pw@keycloak", "/keycloak/url"),
+        ("vault.peer.podLabels=null", "/vault/peer"),
+        ("image.digest=sha256:12", "/image/digest"),
+        ("logLevel=TRACE", "/logLevel"),
+        ("workers=0", "/workers"),
+        ("resyncInterval=-1", "/resyncInterval"),
+        ("agent.renderInterval=0", "/agent/renderInterval"),
+        ("clusterCIDRs={}", "/clusterCIDRs"),
+        ("clusterCIDRs={10.0.0.0}", "/clusterCIDRs/0"),
+        ("networkPolicy.apiServer.cidrs={}", "/networkPolicy/apiServer/cidrs"),
+        ("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports"),
+        ("admissionPolicies.enabled=perhaps", "/admissionPolicies/enabled"),
+    ],
+)
+def test_bad_values_are_refused(helm: Helm, setting: str, place: str) -> None:
+    done = helm("--set", setting)
+    assert done.returncode != 0
+    assert place in done.stderr
+
+
+def test_every_value_is_in_the_schema_and_explained() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert values.keys() == schema["properties"].keys() - {"global"}
+    readme = (CHART / "README.md").read_text()
+    assert [name for name in values if f"`{name}" not in readme] == []
+
+
+def _pod(manifests: list[Manifest]) -> dict[str, Any]:
+    pod: dict[str, Any] = one(manifests, "Deployment", "axon-operator")["spec"]["template"]["spec"]
+    return pod
+
+
+def _peer(peer: dict[str, Any]) -> str:
+    if "ipBlock" in peer:
+        return str(peer["ipBlock"]["cidr"])
+    return str(peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"])
