@@ -130,9 +130,7 @@ WORKFLOW_RUNTIME = Kind(
     plural="workflowruntimes",
     short="axw",
     namespaced=True,
-    description=(
-        "A WorkflowRuntime is a set of isolated pods, with an identity of their own, in which workflows run."
-    ),
+    description=("A WorkflowRuntime is a set of isolated pods, with an identity of their own, in which workflows run."),
     spec=WorkflowRuntimeSpec,
     status=WorkflowRuntimeStatus,
     columns=(
@@ -284,8 +282,7 @@ def _root_schema(kind: Kind) -> Schema:
             "status": status,
         },
         VALIDATIONS: [
-            {"rule": rule, "message": message, "fieldPath": ".metadata.name"}
-            for rule, message in kind.name_rules
+            {"rule": rule, "message": message, "fieldPath": ".metadata.name"} for rule, message in kind.name_rules
         ],
     }
 
