@@ -6,6 +6,7 @@ watched children (measured, docs/design-notes.md), so none of it is used.
 """
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -80,6 +81,8 @@ def main() -> None:
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
     logs.configure(settings.log_level)
     engine = build(settings)
+    # Kopf asks for the user's name, and the container's user has none
+    os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()
     kopf.run(
         registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
