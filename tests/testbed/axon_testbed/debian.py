@@ -20,7 +20,7 @@ deb {_MIRROR}/debian-security {pins.DEBIAN_SUITE}-security main
 _DPKG = """\
 force-unsafe-io
 path-exclude /usr/share/doc/*
-path-exclude /usr/share/man/*
+path-exclude /usr/share/man/*/*
 path-exclude /usr/share/locale/*
 """
 _CONFIGURATION = {
@@ -31,7 +31,7 @@ _CONFIGURATION = {
     "etc/pip.conf": "[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n",
     "etc/uv/uv.toml": "system-certs = true\n",
 }
-_WASTE = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
+_WASTE = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale")
 
 
 def ensure_image(layout: Layout, daemon: Daemon) -> str:

@@ -183,3 +183,11 @@ def remove_network(daemon: Daemon) -> None:
         shell.output(["iptables", "-w", "-D", *_GUARD])
     if daemon.succeeds("network", "inspect", NETWORK):
         daemon.output("network", "rm", NETWORK)
+
+
+def release_mounts(layout: Layout) -> None:
+    """Takes down mounts that a stopped daemon left in its folder, so that the folder can be deleted."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        point = line.split()[1]
+        if Path(point).is_relative_to(layout.docker):
+            shell.output(["umount", point])

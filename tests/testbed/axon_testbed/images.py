@@ -86,7 +86,7 @@ def build(layout: Layout, daemon: Daemon, name: str, recipe: Recipe) -> str:
     if daemon.image_id(name) and daemon.output("image", "inspect", "--format", label, name) == inputs:
         return present(daemon, name)
     arguments = {"BASE_IMAGE": recipe.base, **recipe.arguments}
-    command = ["docker", "build", "--network", "host", "--tag", name, "--label", f"{_INPUTS}={inputs}"]
+    command = ["docker", "build", "--force-rm", "--network", "host", "--tag", name, "--label", f"{_INPUTS}={inputs}"]
     for key, value in arguments.items():
         command += ["--build-arg", f"{key}={value}"]
     with step(f"build {name}"):
@@ -134,7 +134,7 @@ def build_operator(layout: Layout, daemon: Daemon) -> str:
     obtain(layout, daemon, pins.PYTHON_IMAGE)
     with step(f"build {pins.OPERATOR_IMAGE} from the working tree"):
         shell.run(
-            ["docker", "build", "--network", "host", "--tag", pins.OPERATOR_IMAGE]
+            ["docker", "build", "--force-rm", "--network", "host", "--tag", pins.OPERATOR_IMAGE]
             + ["--build-arg", f"BASE_IMAGE={pins.PYTHON_IMAGE}", str(REPOSITORY)],
             layout.logs / "image-operator.log",
             env=daemon.environment(),
