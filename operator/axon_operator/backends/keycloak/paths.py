@@ -21,11 +21,6 @@ _SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _NOT_A_TENANTS: Final = "master"
 
 
-def is_realm(name: object) -> bool:
-    """Whether the name can only mean one realm, and not Keycloak's own."""
-    return isinstance(name, str) and _REALM.fullmatch(name) is not None and name != _NOT_A_TENANTS
-
-
 def is_segment(name: str) -> bool:
     """Whether the name survives URL normalisation unchanged."""
     return _SEGMENT.fullmatch(name) is not None and ".." not in name
@@ -39,11 +34,7 @@ def resource_url(path: RealmPath) -> str:
     Raises:
         Terminal: InvalidSpec.
     """
-    if not is_realm(path.realm):
-        raise Terminal(
-            Reason.INVALID_SPEC,
-            "The name of a realm may hold only a-z, 0-9 and inner '-', and may not be 'master'.",
-        )
+    _check_realm(path.realm)
     if not all(is_segment(segment) for segment in path.segments):
         raise Terminal(
             Reason.INVALID_SPEC,
@@ -61,7 +52,7 @@ def collection_url(collection: RealmPath, body: Mapping[str, Any]) -> str:
     """
     if collection != REALMS:
         return resource_url(collection)
-    resource_url(RealmPath(str(body.get("realm", ""))))
+    _check_realm(body.get("realm"))
     return "admin/realms"
 
 
@@ -74,3 +65,11 @@ def update_url(path: RealmPath, body: Mapping[str, Any]) -> str:
     if not path.segments and body.get("realm", path.realm) != path.realm:
         raise Terminal(Reason.INVALID_SPEC, "A realm is never renamed: its name is its tenant's.")
     return resource_url(path)
+
+
+def _check_realm(name: object) -> None:
+    if not isinstance(name, str) or not _REALM.fullmatch(name) or name == _NOT_A_TENANTS:
+        raise Terminal(
+            Reason.INVALID_SPEC,
+            "The name of a realm may hold only a-z, 0-9 and inner '-', and may not be 'master'.",
+        )

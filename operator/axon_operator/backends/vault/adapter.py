@@ -114,7 +114,7 @@ class OpenBao:
         check(path)
         with self._observed("delete"):
             answer, _ = self._call("delete", path)
-            if answer not in {Answer.DONE, Answer.ABSENT, Answer.NO_NAMESPACE, Answer.GOING}:
+            if answer not in {Answer.DONE, Answer.ABSENT, Answer.NO_NAMESPACE}:
                 raise as_error(answer, self._address, f"delete {path}")
 
     def supports_namespaces(self) -> bool:
