@@ -69,7 +69,7 @@ env: sync  ## Shell variables for kubectl, bao and the like: eval "$(make env)".
 	@$(RUN) testbed env
 
 image: sync  ## Builds the operator's image from the working tree and gives it to the cluster.
-	@$(RUN) testbed load-image
+	@$(RUN) testbed build-operator
 
 sync: $(UV)
 	@$(UV) sync --frozen --quiet

@@ -46,7 +46,7 @@ BAD: list[Bad] = [
     ("Tenant", "a name that Kubernetes keeps for itself", name("kube-evil"), "must not start with kube-"),
     ("Tenant", "a name that is too long", name(LONG), "at most 40 characters"),
     ("Tenant", "a name with a dot", name("a.b"), "metadata.name may contain only"),
-    ("Tenant", "a name with a path in it", name("a/../master"), "metadata.name"),
+    ("Tenant", "a name with a path in it", name("a/../master"), "invalid resource name"),
     ("WorkflowRuntime", "a name that is too long", name(LONG), "at most 40 characters"),
     ("SecretBinding", "a name that is too long", name(LONG), "at most 40 characters"),
     # -- paths

@@ -51,17 +51,12 @@ def pin_identity(cluster: Cluster) -> None:
         cluster.openbao.admin("POST", ROLE, namespace=VAULT_PARENT, body=body)
 
 
-def wait_running(cluster: Cluster, *, timeout: int = 180) -> None:
+def wait_running(cluster: Cluster, *, timeout: int = 120) -> None:
     """Waits until the Deployment is rolled out."""
-    cluster.kubectl(
-        "-n",
-        OPERATOR_NAMESPACE,
-        "rollout",
-        "status",
-        f"deployment/{OPERATOR}",
-        f"--timeout={timeout}s",
-        timeout=timeout + 10,
-    )
+    rollout = ("rollout", "status", f"deployment/{OPERATOR}", f"--timeout={timeout}s")
+    result = cluster.kubectl.run("-n", OPERATOR_NAMESPACE, *rollout, timeout=timeout + 10)
+    if not result.ok:
+        raise AssertionError(f"the operator does not become ready: {result.output}\n{log_tail(cluster)}")
 
 
 def scale(cluster: Cluster, replicas: int) -> None:

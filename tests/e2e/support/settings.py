@@ -5,8 +5,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("AXON_CACHE") or "~/.cache/axon-operator").expanduser()
-KUBECONFIG = Path(os.environ.get("AXON_KUBECONFIG") or CACHE / "kubeconfig")
-"""Not the shell's own KUBECONFIG: the suite deletes and creates things, so a cluster must be named on purpose."""
+KUBECONFIG = (
+    Path(os.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
+    if os.environ.get("AXON_TESTBED") == "existing"
+    else CACHE / "kubeconfig"
+)
+"""The shell's own cluster only if that is asked for: the suite deletes things."""
 
 CHART = REPOSITORY / "charts" / "axon-operator"
 SAMPLES = REPOSITORY / "manifests" / "samples"
