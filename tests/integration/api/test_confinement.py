@@ -1,0 +1,268 @@
+"""What a stolen token of the operator, or a tenant's admin, can do: tried on a real API server with the roles and
+admission policies as they are installed."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from axon_operator.domain.names import TenantNames
+from axon_operator.domain.tenant import kubernetes_namespace
+from axon_testbed.layout import MANIFESTS
+from e2e.support.kubectl import Json, Kubectl
+from e2e.support.shell import Result
+
+INSTALL = MANIFESTS / "install"
+OPERATOR = "system:serviceaccount:axon-system:axon-operator"
+TENANT = "confined"
+HOME = f"axon-{TENANT}"
+VICTIM = "axon-victim"
+"""Somebody else's namespace, with a name that looks like a tenant's."""
+ELSEWHERE = ["default", "kube-system", "axon-system", VICTIM]
+LABELS = {"axonos.ai/tenant": TENANT, "pod-security.kubernetes.io/enforce": "restricted"}
+
+ONLY_TENANTS = "the operator may write only in namespaces that carry the label axonos.ai/tenant"
+
+
+class As:
+    """kubectl as somebody else; how the API server decides is the same as with their token."""
+
+    def __init__(self, kubectl: Kubectl, user: str, *groups: str) -> None:
+        self._kubectl = kubectl
+        self._who = ["--as", user, *(f"--as-group={group}" for group in groups)]
+
+    def __call__(self, *args: str, stdin: str | None = None) -> Result:
+        return self._kubectl.run(*self._who, *args, stdin=stdin)
+
+    def may(self, verb: str, resource: str, namespace: str) -> bool:
+        """RBAC's answer alone, without admission. Takes `resource/subresource`, which kubectl would read as a name."""
+        resource, _, subresource = resource.partition("/")
+        return self("auth", "can-i", verb, resource, f"--subresource={subresource}", "-n", namespace).ok
+
+
+@pytest.fixture(scope="module")
+def operator(kubectl: Kubectl) -> Iterator[As]:
+    """The operator's identity, confined as in an installation."""
+    kubectl("apply", "--server-side", "-f", str(INSTALL / "crds.yaml"))
+    kubectl("apply", "--server-side", "-f", str(INSTALL / "namespace.yaml"))
+    kubectl("apply", "--server-side", "-f", str(INSTALL / "operator.yaml"))
+    kubectl("create", "namespace", VICTIM)
+    operator = As(kubectl, OPERATOR)
+    _until_enforced(operator)
+    yield operator
+    kubectl("delete", "namespace", VICTIM, HOME, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="module")
+def home(operator: As) -> str:
+    """A tenant's namespace, as the operator itself makes it."""
+    planned = kubernetes_namespace(TenantNames(TENANT, uid="0000"))
+    done = operator("apply", "--server-side", "-f", "-", stdin=json.dumps(planned))
+    assert done.ok, done.output
+    return HOME
+
+
+def _until_enforced(operator: As) -> None:
+    """The API server takes a moment to load new policies."""
+    for _ in range(100):
+        if ONLY_TENANTS in operator("create", "configmap", "probe", "-n", VICTIM, "--dry-run=server").output:
+            return
+        time.sleep(0.2)
+    pytest.fail("the admission policies did not take effect within 20 s")
+
+
+def _namespace(name: str, labels: dict[str, str]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
+
+CHILDREN: dict[str, list[str]] = {
+    "configmap": ["create", "configmap", "x"],
+    "service account": ["create", "serviceaccount", "x"],
+    "service": ["create", "service", "clusterip", "x", "--tcp=8080"],
+    "quota": ["create", "quota", "x", "--hard=pods=1"],
+    "deployment": ["create", "deployment", "x", "--image=registry.example/x:1"],
+    "role binding": ["create", "rolebinding", "x", "--clusterrole=axon-tenant-admin", "--user=x"],
+}
+
+
+@pytest.mark.parametrize("command", CHILDREN.values(), ids=CHILDREN.keys())
+def test_children_only_in_tenants_namespaces(operator: As, home: str, command: list[str]) -> None:
+    for namespace in ELSEWHERE:
+        refused = operator(*command, "-n", namespace)
+        assert not refused.ok
+        assert ONLY_TENANTS in refused.output, namespace
+    # the same command is fine at home, so that the refusals mean something
+    done = operator(*command, "-n", home)
+    assert done.ok, done.output
+
+
+def test_nothing_of_others_is_deleted(operator: As, kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "precious", "-n", VICTIM)
+    refused = operator("delete", "configmap", "precious", "-n", VICTIM)
+    assert not refused.ok
+    assert ONLY_TENANTS in refused.output
+    assert kubectl.get("configmap", "precious", "-n", VICTIM)
+
+
+def test_runtimes_outside_of_tenants_get_a_status_and_are_not_deleted(operator: As, kubectl: Kubectl) -> None:
+    kubectl.apply(_runtime(VICTIM))
+    status = json.dumps({**_runtime(VICTIM), "status": {"replicas": 0}})
+    done = operator("apply", "--server-side", "--subresource=status", "-f", "-", stdin=status)
+    assert done.ok, done.output
+    refused = operator("delete", "axw/agent", "-n", VICTIM)
+    assert not refused.ok
+    assert ONLY_TENANTS in refused.output
+
+
+NAMESPACES: dict[str, tuple[str, dict[str, str], str]] = {
+    "not called axon-": ("other", LABELS, "only namespaces named axon-<tenant>"),
+    "the operator's own": ("axon-system", LABELS | {"axonos.ai/tenant": "system"}, "and not its own"),
+    "without tenant": ("axon-new", {"pod-security.kubernetes.io/enforce": "restricted"}, "must carry the label"),
+    "of another tenant": ("axon-new", LABELS, "with the tenant's name"),
+    "that lets privileged pods in": ("axon-new", {"axonos.ai/tenant": "new"}, "enforce=restricted"),
+    "that exists": (VICTIM, LABELS | {"axonos.ai/tenant": "victim"}, "may not touch an existing namespace"),
+}
+
+
+@pytest.mark.parametrize(("name", "labels", "words"), NAMESPACES.values(), ids=NAMESPACES.keys())
+def test_no_namespace(operator: As, name: str, labels: dict[str, str], words: str) -> None:
+    refused = operator("apply", "--server-side", "-f", "-", stdin=_namespace(name, labels))
+    assert not refused.ok
+    assert words in refused.output
+
+
+LABEL_CHANGES: dict[str, tuple[dict[str, str | None], str]] = {
+    "lowering Pod Security": ({"pod-security.kubernetes.io/enforce": "privileged"}, "enforce=restricted"),
+    "dropping Pod Security": ({"pod-security.kubernetes.io/enforce": None}, "enforce=restricted"),
+    "leaving the tenant": ({"axonos.ai/tenant": None}, "must carry the label"),
+    "changing the tenant": ({"axonos.ai/tenant": "victim"}, "with the tenant's name"),
+}
+
+
+@pytest.mark.parametrize(("labels", "words"), LABEL_CHANGES.values(), ids=LABEL_CHANGES.keys())
+def test_walls_of_a_tenant_stay(operator: As, home: str, labels: dict[str, str | None], words: str) -> None:
+    patch = json.dumps({"metadata": {"labels": labels}})
+    refused = operator("patch", "namespace", home, "--type=merge", "-p", patch)
+    assert not refused.ok
+    assert words in refused.output
+
+
+@pytest.mark.parametrize("name", ["axon-system", VICTIM, "kube-node-lease"])
+def test_no_foreign_namespace_is_deleted(operator: As, kubectl: Kubectl, name: str) -> None:
+    refused = operator("delete", "namespace", name, "--wait=false")
+    assert not refused.ok
+    assert "the operator may" in refused.output
+    assert "deletionTimestamp" not in kubectl.need("namespace", name)["metadata"]
+
+
+@pytest.mark.parametrize("role", ["axon-operator", "axon-edit", "axon-view", "cluster-admin", "edit"])
+def test_only_one_role_is_handed_on(operator: As, home: str, role: str) -> None:
+    refused = operator("create", "rolebinding", "y", "-n", home, f"--clusterrole={role}", "--user=thief")
+    assert not refused.ok
+    assert "may bind only the ClusterRole axon-tenant-admin" in refused.output or "not currently held" in refused.output
+
+
+def test_of_pods_only_annotations_change(operator: As, kubectl: Kubectl, home: str) -> None:
+    kubectl("create", "serviceaccount", "p", "-n", home)
+    kubectl.apply(_pod(home))
+    done = operator("annotate", "pod", "p", "-n", home, "axonos.ai/credentials-revision=1")
+    assert done.ok, done.output
+    for change in ({"metadata": {"labels": {"app": "other"}}}, _image("registry.example/evil:1")):
+        refused = operator("patch", "pod", "p", "-n", home, "-p", json.dumps(change))
+        assert not refused.ok
+        assert "may change only annotations of pods" in refused.output
+
+
+def test_rbac_of_the_operator_ends_early(operator: As, home: str) -> None:
+    for verb, resource in (
+        ("get", "secrets"),
+        ("create", "secrets"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("create", "pods/exec"),
+        ("get", "pods/log"),
+        ("create", "serviceaccounts/token"),
+        ("list", "namespaces"),
+        ("list", "configmaps"),
+        ("create", "roles"),
+        ("create", "clusterrolebindings"),
+        ("patch", "validatingadmissionpolicies"),
+        ("patch", "customresourcedefinitions"),
+        ("impersonate", "users"),
+        ("get", "nodes"),
+    ):
+        assert not operator.may(verb, resource, home), f"{verb} {resource}"
+
+
+def test_a_tenants_admin_manages_workloads_and_nothing_that_guards_them(
+    operator: As, kubectl: Kubectl, home: str
+) -> None:
+    bound = operator(
+        "create", "rolebinding", "admins", "-n", home, "--clusterrole=axon-tenant-admin", "--group=acme-admins"
+    )
+    assert bound.ok, bound.output
+    admin = As(kubectl, "alice", "acme-admins")
+    for verb in ("create", "get", "update", "patch", "delete", "list", "watch"):
+        assert admin.may(verb, "workflowruntimes.axonos.ai", home)
+        assert admin.may(verb, "secretbindings.axonos.ai", home)
+    assert admin.may("patch", "workflowruntimes.axonos.ai/scale", home)
+    assert admin.may("get", "pods/log", home)
+    for resource in ("networkpolicies", "resourcequotas", "limitranges", "deployments", "pods", "configmaps"):
+        for verb in ("create", "update", "patch", "delete"):
+            assert not admin.may(verb, resource, home), f"{verb} {resource}"
+    for verb, resource in (
+        ("get", "secrets"),
+        ("create", "pods/exec"),
+        ("create", "serviceaccounts/token"),
+        ("create", "serviceaccounts"),
+        ("create", "rolebindings"),
+        ("patch", "workflowruntimes.axonos.ai/status"),
+        ("get", "tenants.axonos.ai"),
+    ):
+        assert not admin.may(verb, resource, home), f"{verb} {resource}"
+    assert not admin.may("get", "workflowruntimes.axonos.ai", VICTIM)
+
+
+def test_the_operators_pod_passes_pod_security_restricted(kubectl: Kubectl, operator: As) -> None:
+    """The namespace enforces `restricted`: a pod of the Deployment's template is admitted, a laxer one is not."""
+    documents = yaml.safe_load_all((INSTALL / "operator.yaml").read_text(encoding="utf-8"))
+    template = next(d["spec"]["template"] for d in documents if d["kind"] == "Deployment")
+    pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "axon-system"}}
+
+    admitted = kubectl.try_apply({**pod, "spec": template["spec"]}, dry_run=True)
+    assert admitted.ok, admitted.output
+    assert "Warning" not in admitted.output
+
+    lax: dict[str, Any] = json.loads(json.dumps(template["spec"]))
+    lax["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    refused = kubectl.try_apply({**pod, "spec": lax}, dry_run=True)
+    assert not refused.ok
+    assert "violates PodSecurity" in refused.output
+
+
+def _runtime(namespace: str) -> Json:
+    metadata = {"name": "agent", "namespace": namespace}
+    spec = {"image": "docker.io/library/busybox:1.35.0"}
+    return {"apiVersion": "axonos.ai/v1alpha1", "kind": "WorkflowRuntime", "metadata": metadata, "spec": spec}
+
+
+def _pod(namespace: str) -> Json:
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": namespace, "labels": {"app": "p"}},
+        "spec": {
+            "serviceAccountName": "p",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "c", "image": "registry.example/good:1", "securityContext": security}],
+        },
+    }
+
+
+def _image(image: str) -> Json:
+    return {"spec": {"containers": [{"name": "c", "image": image}]}}
