@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from axon_testbed.layout import REPOSITORY, Layout
+from axon_testbed.tools import CLIENT_TOOLS, build_go
 
 CHART = REPOSITORY / "charts" / "axon-operator"
 
@@ -20,11 +21,15 @@ Helm = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def helm_binary() -> str:
-    """$HELM, else the test bed's, else the one in PATH: the same order as in render.sh."""
-    cached = Layout.from_environment().bin / "helm"
+    """$HELM, else the test bed's, else the one in PATH (the same order as in render.sh), else built."""
+    layout = Layout.from_environment()
+    cached = layout.bin / "helm"
     found = os.environ.get("HELM") or (str(cached) if cached.exists() else shutil.which("helm"))
     if not found:
-        pytest.fail("helm not found: set HELM, put it into PATH, or run `uv run testbed up`, which builds one")
+        # unit tests run before the test bed is up: a bare clone has none yet
+        (tool,) = (tool for tool in CLIENT_TOOLS if "helm" in tool.packages)
+        build_go(layout, tool)
+        found = str(cached)
     return found
 
 
