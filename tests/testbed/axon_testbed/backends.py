@@ -14,7 +14,7 @@ HAND = "axon-testbed"
 _TESTBED = MANIFESTS / "testbed"
 _NAMESPACES = ("openbao", "keycloak", HAND)
 _SERVERS = {"openbao": "openbao", "keycloak": "keycloak", "postgres": "keycloak"}
-_WORKLOADS = {"statefulset/openbao": "openbao", "statefulset/postgres": "keycloak", "deployment/keycloak": "keycloak"}
+_WORKLOADS = {"statefulset/openbao": "openbao", "deployment/keycloak": "keycloak"}
 _JOBS = ("openbao-bootstrap", "keycloak-bootstrap")
 _TEMPORARY_ADMIN = "keycloak-temporary-admin"
 _READY_SECONDS = 300
@@ -41,8 +41,6 @@ def wait(cluster: Cluster) -> None:
             cluster.kubectl(
                 "wait", f"--namespace={HAND}", "--for=condition=Complete", f"job/{job}", f"--timeout={_READY_SECONDS}s"
             )
-    for namespace in ("keycloak", HAND):  # of no use any more: the bootstrap removed that user
-        cluster.kubectl("delete", "secret", f"--namespace={namespace}", "--ignore-not-found", _TEMPORARY_ADMIN)
 
 
 def states(cluster: Cluster) -> dict[str, str]:
@@ -75,9 +73,9 @@ def _ensure_passwords(cluster: Cluster) -> None:
         _secret("openbao", "openbao-seal", {"key": secrets.token_bytes(32)}),
         _secret("keycloak", "keycloak-database", {"username": b"keycloak", "password": _password()}),
     ]
-    if not _exists(cluster, "keycloak", "deployment", "keycloak"):
+    if not _exists(cluster, HAND, "secret", _TEMPORARY_ADMIN):
         administrator = {"username": b"temporary", "password": _password()}
-        wanted += [_secret(namespace, _TEMPORARY_ADMIN, administrator) for namespace in ("keycloak", HAND)]
+        cluster.apply(_secret(namespace, _TEMPORARY_ADMIN, administrator) for namespace in ("keycloak", HAND))
     cluster.apply(
         secret
         for secret in wanted

@@ -71,7 +71,7 @@ def up(
         enforcement.prove(bed)
         cluster.wait_for_system(bed)
         backends.wait(bed)
-    say(f"kubeconfig: {bed.kubeconfig}    (for a shell: eval \"$(uv run testbed env)\")")
+    say(f'kubeconfig: {bed.kubeconfig}    (for a shell: eval "$(uv run testbed env)")')
 
 
 def _wants_existing() -> bool:
@@ -160,10 +160,7 @@ def env() -> None:
     """Print export lines for a shell: eval "$(uv run testbed env)"."""
     layout = Layout.from_environment()
     daemon = docker.find(layout)
-    if _wants_existing():
-        bed = cluster.existing(layout)
-    else:
-        bed = cluster.kind(layout)
+    bed = cluster.existing(layout) if _wants_existing() else cluster.kind(layout)
     print(f"export KUBECONFIG={shlex.quote(str(bed.kubeconfig))}")
     print(f'export PATH={shlex.quote(str(layout.bin))}:"$PATH"')
     if daemon is not None and daemon.host is not None:

@@ -46,9 +46,9 @@ class Cluster:
     def apply(self, objects: Iterable[Mapping[str, Any]]) -> None:
         """Applies objects as they are given, without a trace of them in annotations."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "--filename", "-", stdin=json.dumps(items)
-        )
+        if not items["items"]:  # kubectl calls that an error
+            return
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename", "-", stdin=json.dumps(items))
 
     def answers(self) -> bool:
         """Whether its API server is ready."""
@@ -87,8 +87,21 @@ def ensure(layout: Layout, daemon: Daemon) -> Cluster:
     docker.ensure_network(daemon)
     with step(f"create kind cluster {CLUSTER!r}"):
         shell.run(
-            [layout.bin / "kind", "create", "cluster", "--name", CLUSTER, "--image", image, "--wait", "120s"]
-            + ["--config", "kind.yaml", "--kubeconfig", layout.kubeconfig],
+            [
+                layout.bin / "kind",
+                "create",
+                "cluster",
+                "--name",
+                CLUSTER,
+                "--image",
+                image,
+                "--wait",
+                "120s",
+                "--config",
+                "kind.yaml",
+                "--kubeconfig",
+                layout.kubeconfig,
+            ],
             layout.logs / "kind.log",
             env=daemon.environment(),
             cwd=SOURCES / "cluster",
@@ -146,8 +159,20 @@ def _stream(daemon: Daemon, names: list[str]) -> None:
     env = daemon.environment()
     with subprocess.Popen(["docker", "save", *names], env=env, stdout=subprocess.PIPE) as save:
         importing = subprocess.run(
-            ["docker", "exec", "--interactive", NODE, "ctr", "--namespace=k8s.io", "images", "import"]
-            + ["--all-platforms", "--digests", "--snapshotter=overlayfs", "-"],
+            [
+                "docker",
+                "exec",
+                "--interactive",
+                NODE,
+                "ctr",
+                "--namespace=k8s.io",
+                "images",
+                "import",
+                "--all-platforms",
+                "--digests",
+                "--snapshotter=overlayfs",
+                "-",
+            ],
             env=env,
             stdin=save.stdout,
             capture_output=True,

