@@ -50,7 +50,10 @@ path "+/sys/policies/acl/*" {
   capabilities = ["create", "read", "update", "delete", "list"]
 }
 
-# Revoking a runtime ends all tokens that its role issued; the lookup verifies that none is left.
+# Suspending or deleting a tenant ends all tokens of its pods; the lookup verifies that none is left.
+path "+/sys/leases/revoke-prefix/auth/k8s" {
+  capabilities = ["update", "sudo"]
+}
 path "+/sys/leases/revoke-prefix/auth/k8s/*" {
   capabilities = ["update", "sudo"]
 }
