@@ -13,11 +13,20 @@ PLAN_ANNOTATION = "axonos.ai/plan"
 """Hash of the manifest as planned: notices fields that are no longer planned."""
 
 
-def manifest(ref: Ref, owner_uid: str, tenant: str, body: Mapping[str, Any], **labels: str) -> Manifest:
+def manifest(
+    ref: Ref,
+    owner_uid: str,
+    tenant: str,
+    body: Mapping[str, Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> Manifest:
     """An object with our owner mark and the hash of its plan."""
-    marks = {MANAGED_BY_LABEL: MANAGED_BY, TENANT_LABEL: tenant, OWNER_UID_LABEL: owner_uid, **labels}
-    plan = hashlib.sha256(json.dumps([marks, body], sort_keys=True).encode()).hexdigest()[:16]
-    metadata: dict[str, Any] = {"name": ref.name, "labels": marks, "annotations": {PLAN_ANNOTATION: plan}}
+    marks = {MANAGED_BY_LABEL: MANAGED_BY, TENANT_LABEL: tenant, OWNER_UID_LABEL: owner_uid, **(labels or {})}
+    notes = dict(annotations or {})
+    plan = hashlib.sha256(json.dumps([marks, notes, body], sort_keys=True).encode()).hexdigest()[:16]
+    metadata: dict[str, Any] = {"name": ref.name, "labels": marks, "annotations": {**notes, PLAN_ANNOTATION: plan}}
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     return {"apiVersion": ref.resource.api_version, "kind": ref.resource.kind, "metadata": metadata, **body}

@@ -21,7 +21,10 @@ REVISION_ANNOTATION = "axonos.ai/credentials-revision"
 
 VAULT_OWNER_KEY = "axon_owner_uid"
 VAULT_TENANT_KEY = "axon_tenant"
+VAULT_ORGANIZATION_KEY = "axon_organization"
 REALM_OWNER_ATTRIBUTE = "axonos.ai/owner-uid"
+ORGANIZATION_MARK = "axonos.ai/organization-id"
+"""Annotation of the namespace and attribute of the realm."""
 
 KV_MOUNT = "kv"
 STATUS_MOUNT = "runtime-status"

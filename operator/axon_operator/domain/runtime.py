@@ -43,7 +43,8 @@ TOKEN_SECONDS = 600
 """Lifetime of projected tokens, the shortest that Kubernetes issues: OpenBao checks only signature and expiry,
 so a token of a deleted pod stays good for that long."""
 USER = 65532
-DEFAULT_TTL = "15m"
+DEFAULT_TTL = 900
+"""Seconds that a login lasts while there are no bindings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Runtime:
             self.names.uid,
             self.tenant.tenant,
             body,
-            **{RUNTIME_LABEL: self.names.runtime},
+            labels={RUNTIME_LABEL: self.names.runtime},
         )
 
 
@@ -164,7 +165,7 @@ def vault_policy(runtime: Runtime) -> VaultResource:
 
 def vault_role(runtime: Runtime, service_account_uid: str) -> VaultResource:
     """Who may log in: exactly this service account, by subject and by uid."""
-    ttl = min(seconds(ttl) for ttl in (DEFAULT_TTL, *(b.ttl for b in runtime.bindings)))
+    ttl = min((seconds(b.ttl) for b in runtime.bindings), default=DEFAULT_TTL)
     body = {
         "role_type": "jwt",
         "user_claim": "sub",

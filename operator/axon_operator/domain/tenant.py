@@ -8,9 +8,11 @@ from axon_operator.domain import network
 from axon_operator.domain.manifests import manifest
 from axon_operator.domain.names import (
     KV_MOUNT,
+    ORGANIZATION_MARK,
     REALM_OWNER_ATTRIBUTE,
     RUNTIME_AUTH_MOUNT,
     STATUS_MOUNT,
+    VAULT_ORGANIZATION_KEY,
     VAULT_OWNER_KEY,
     VAULT_TENANT_KEY,
     TenantNames,
@@ -34,13 +36,17 @@ from axon_operator.domain.values import seconds
 
 ADMIN_CLUSTER_ROLE = "axon-tenant-admin"
 ORG_ADMIN_POLICY = "org-admin"
+DEFAULT_DENY = "axon-default-deny"
 KUBERNETES_IDP = "kubernetes"
 
 
-def kubernetes_namespace(names: TenantNames) -> Manifest:
+def kubernetes_namespace(names: TenantNames, spec: TenantSpec) -> Manifest:
     """The namespace, closed to pods that are not `restricted`."""
     levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
-    return manifest(Ref(NAMESPACE, "", names.namespace), names.uid, names.tenant, {}, **levels)
+    organization = {ORGANIZATION_MARK: spec.organization_id} if spec.organization_id else {}
+    return manifest(
+        Ref(NAMESPACE, "", names.namespace), names.uid, names.tenant, {}, labels=levels, annotations=organization
+    )
 
 
 def kubernetes_guards(names: TenantNames, spec: TenantSpec) -> tuple[Manifest, ...]:
@@ -50,7 +56,7 @@ def kubernetes_guards(names: TenantNames, spec: TenantSpec) -> tuple[Manifest, .
         return manifest(Ref(resource, names.namespace, name), names.uid, names.tenant, body)
 
     guards = [
-        guard(NETWORK_POLICY, "axon-default-deny", {"spec": network.policy({})}),
+        guard(NETWORK_POLICY, DEFAULT_DENY, {"spec": network.policy({})}),
         guard(
             RESOURCE_QUOTA,
             "axon-quota",
@@ -80,7 +86,7 @@ def kubernetes_guard_refs(names: TenantNames) -> tuple[Ref, ...]:
     return tuple(
         Ref(resource, names.namespace, name)
         for resource, name in (
-            (NETWORK_POLICY, "axon-default-deny"),
+            (NETWORK_POLICY, DEFAULT_DENY),
             (RESOURCE_QUOTA, "axon-quota"),
             (LIMIT_RANGE, "axon-limits"),
             (NETWORK_POLICY, "axon-allow-dns"),
@@ -89,9 +95,11 @@ def kubernetes_guard_refs(names: TenantNames) -> tuple[Ref, ...]:
     )
 
 
-def vault_namespace(names: TenantNames) -> VaultResource:
+def vault_namespace(names: TenantNames, spec: TenantSpec) -> VaultResource:
     """The OpenBao namespace with our owner mark."""
     mark = {VAULT_OWNER_KEY: names.uid, VAULT_TENANT_KEY: names.tenant}
+    if spec.organization_id:
+        mark[VAULT_ORGANIZATION_KEY] = spec.organization_id
     return VaultResource(VaultPath("", f"sys/namespaces/{names.vault_namespace}"), {"custom_metadata": mark})
 
 
@@ -117,6 +125,9 @@ def vault_contents(names: TenantNames, platform: Platform) -> tuple[VaultResourc
 def realm(names: TenantNames, spec: TenantSpec) -> RealmResource:
     """The realm. Every field is spelled out, so that drift in any of them is seen."""
     sessions = spec.identity.sessions
+    marks = {REALM_OWNER_ATTRIBUTE: names.uid}
+    if spec.organization_id:
+        marks[ORGANIZATION_MARK] = spec.organization_id
     body = {
         "realm": names.realm,
         "enabled": not spec.suspended,
@@ -135,7 +146,7 @@ def realm(names: TenantNames, spec: TenantSpec) -> RealmResource:
         "eventsExpiration": 30 * 24 * 3600,
         "adminEventsEnabled": True,
         "adminEventsDetailsEnabled": True,
-        "attributes": {REALM_OWNER_ATTRIBUTE: names.uid},
+        "attributes": marks,
     }
     return RealmResource(RealmPath(names.realm), RealmPath(""), body)
 

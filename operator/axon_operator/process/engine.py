@@ -94,13 +94,10 @@ class Engine:
                 outcome = type(error).__name__.lower()
                 delay = self._queue.add_failed(key, _RETRY_DENIED if isinstance(error, Denied) else _RETRY)
                 log.warning("pass failed", reason=error.reason, message=error.message, retry=round(delay, 2))
-            except Exception as error:  # noqa: BLE001 - a defect in one pass must not end the worker
+            except Exception as error:  # noqa: BLE001 - a defect must not end the worker
                 outcome = "defect"
-                delay = self._queue.add_failed(key, _RETRY)
-                # not log.exception: a traceback ends with the exception's text
-                log.error(  # noqa: TRY400
-                    "pass met a defect", error=type(error).__name__, where=_where(error), retry=round(delay, 2)
-                )
+                report_defect(error)
+                self._queue.add_failed(key, _RETRY)
         metrics.RECONCILES.labels(key.resource.kind, outcome).inc()
         metrics.RECONCILE_SECONDS.labels(key.resource.kind).observe(time.monotonic() - started)
 
@@ -138,6 +135,12 @@ def _fingerprint(live: Manifest) -> tuple[Any, ...]:
     metadata = live["metadata"]
     annotations = metadata.get("annotations") or {}
     return (metadata.get("generation"), metadata.get("deletionTimestamp"), annotations.get(RECONCILE_ANNOTATION))
+
+
+def report_defect(error: Exception) -> None:
+    """Logs an exception that is none of the four errors: its type and place only."""
+    # not log.exception: a traceback ends with the exception's text
+    log.error("defect", error=type(error).__name__, where=_where(error))
 
 
 def _where(error: Exception) -> list[str]:

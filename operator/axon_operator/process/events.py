@@ -9,6 +9,7 @@ from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.domain.resources import EVENT, Manifest
 from axon_operator.reconcile.engine.controller import Pass
+from axon_operator.reconcile.engine.plan import KubeAnnotate
 
 _WATCHED = {ConditionType.READY, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
 
@@ -26,9 +27,13 @@ class Note:
 def notes(done: Pass) -> list[Note]:
     """The Events of a pass; none for one that changed nothing."""
     before = {c.type: c for c in done.before}
-    found = [_of_condition(c) for c in done.after if c.type in _WATCHED and _moved(before.get(c.type), c)]
-    if done.outcome.applied and _settled(done.before, done.after):
-        changes = "; ".join(str(change) for change in done.outcome.applied)
+    moved = [c for c in done.after if c.type in _WATCHED and _moved(before.get(c.type), c)]
+    # Ready=False repeats what Stalled says
+    stalled = any(c.type == ConditionType.STALLED for c in moved)
+    found = [_of_condition(c) for c in moved if not (stalled and c.type == ConditionType.READY)]
+    healed = [change for change in done.outcome.applied if not isinstance(change, KubeAnnotate)]
+    if healed and _settled(done.before, done.after):
+        changes = "; ".join(str(change) for change in healed)
         found.append(Note("Normal", Reason.UPDATED, f"Set right: {changes}"[:1000]))
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
-from axon_operator.process.engine import Engine
+from axon_operator.process.engine import Engine, report_defect
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
 from axon_operator.reconcile.binding import BindingReconciler
@@ -32,7 +32,10 @@ def build(settings: Settings) -> Engine:
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
-    controllers = {r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now) for r in reconcilers}
+    controllers = {
+        r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now, report=report_defect)
+        for r in reconcilers
+    }
     return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)
 
 

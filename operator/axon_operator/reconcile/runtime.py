@@ -103,7 +103,8 @@ class RuntimeReconciler:
         kubernetes = self._to.kubernetes
         tenant = tenant_view(kubernetes, names.namespace)
         candidates = runtime_bindings(kubernetes, names.namespace, names.runtime)
-        open_ = tenant is not None and not tenant.spec.suspended and not tenant.deleting
+        stays = tenant is not None and not tenant.deleting
+        open_ = tenant is not None and stays and not tenant.spec.suspended
         keys = (
             attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
             if tenant and open_ and not deleting(live)
@@ -125,7 +126,7 @@ class RuntimeReconciler:
             vault=attempt(lambda: {at: self._to.vault.read(at) for at in refs}),
             recorded=_served(self._to.vault, names, tenant) if tenant and open_ else (),
             client=attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
-            if tenant and open_
+            if tenant and stays
             else None,
         )
 
@@ -151,9 +152,14 @@ class RuntimeReconciler:
                 staged(ConditionType.VAULT_READY, lambda: _vault_stage(seen, runtime)),
                 staged(ConditionType.NETWORK_READY, lambda: _network_stage(seen, tenant, runtime, self._platform)),
                 staged(
+                    ConditionType.CREDENTIALS_READY,
+                    lambda: _credentials_stage(seen, runtime, self._platform),
+                    needs=(ConditionType.VAULT_READY,),
+                ),
+                staged(
                     ConditionType.WORKLOAD_READY,
                     lambda: _workload_stage(seen, runtime, self._platform),
-                    needs=(ConditionType.NETWORK_READY, ConditionType.VAULT_READY),
+                    needs=_before_pods(seen, runtime),
                 ),
             )
         )
@@ -287,13 +293,23 @@ def _network_stage(seen: RuntimeSeen, tenant: TenantView, runtime: desired.Runti
     return Stage(ConditionType.NETWORK_READY, changes)
 
 
+def _credentials_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
+    published = kube_changes([desired.config_map(runtime, platform)], seen.children, seen.names.uid)
+    changes = (*published, *_nudges(seen.pods, runtime.revision))
+    return Stage(ConditionType.CREDENTIALS_READY, changes)
+
+
+def _before_pods(seen: RuntimeSeen, runtime: desired.Runtime) -> tuple[ConditionType, ...]:
+    """More pods need all their walls; fewer pods, or a new image for those that run, must not wait for OpenBao."""
+    running = ((seen.deployment or {}).get("spec") or {}).get("replicas", 0)
+    if runtime.replicas > running:
+        return (ConditionType.NETWORK_READY, ConditionType.VAULT_READY, ConditionType.CREDENTIALS_READY)
+    return (ConditionType.NETWORK_READY,) if runtime.replicas else ()
+
+
 def _workload_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
     deployment = desired.deployment(runtime, platform)
-    live = {**seen.children, ref_of(deployment): seen.deployment}
-    changes = (
-        *kube_changes([desired.config_map(runtime, platform), deployment], live, seen.names.uid),
-        *_nudges(seen.pods, runtime.revision),
-    )
+    changes = kube_changes([deployment], {ref_of(deployment): seen.deployment}, seen.names.uid)
     reason, message = (Reason.SUSPENDED, "Scaled to zero.") if runtime.suspended else (Reason.READY, "As planned.")
     return Stage(
         ConditionType.WORKLOAD_READY, changes, _pods_problem(seen, runtime, changes), reason=reason, message=message
@@ -317,6 +333,9 @@ def _pods_problem(seen: RuntimeSeen, runtime: desired.Runtime, changes: tuple[Ch
     ready = min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
     if current and ready >= wanted and status.get("replicas", 0) == wanted:
         return None
+    if any(c["type"] == "ReplicaFailure" and c["status"] == "True" for c in status.get("conditions") or ()):
+        message = "Kubernetes cannot create the pods; most often the Tenant's quota is used up: kubectl describe resourcequota axon-quota."
+        return Waiting(Reason.PODS_NOT_READY, message, after=10)
     why = "; ".join(sorted({text for pod in seen.pods for text in _waiting_containers(pod)}))
     message = f"{ready} of {wanted} pods are ready, {status.get('replicas', 0)} exist{': ' + why if why else ''}."
     return Waiting(Reason.PODS_NOT_READY, message, after=2)
@@ -383,7 +402,10 @@ def _workload_teardown(seen: RuntimeSeen) -> Stage:
 
 
 def _vault_teardown(seen: RuntimeSeen) -> Stage:
-    """Where the tenant is going too (or is locked), its whole namespace is: nothing to remove one by one."""
+    """Where the tenant is going too, its whole namespace is: nothing to remove one by one."""
+    if seen.tenant and seen.tenant.spec.suspended and not seen.tenant.deleting:
+        message = "The tenant is suspended and its OpenBao namespace locked; the runtime's role is removed when it is resumed or deleted."
+        raise Waiting(Reason.SUSPENDED, message, after=60)
     if isinstance(seen.vault, ReconcileError):
         raise seen.vault
     existing = [at for at, found in seen.vault.items() if found is not None]

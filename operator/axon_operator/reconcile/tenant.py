@@ -1,7 +1,7 @@
 """Tenant: one declaration, three systems."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
@@ -10,6 +10,8 @@ from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
 from axon_operator.domain import tenant as desired
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import (
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
     REALM_OWNER_ATTRIBUTE,
     RUNTIME_AUTH_MOUNT,
     TENANT_LABEL,
@@ -20,6 +22,7 @@ from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import (
     BINDING,
     NAMESPACE,
+    NETWORK_POLICY,
     POD,
     RUNTIME,
     TENANT,
@@ -58,6 +61,9 @@ from axon_operator.reconcile.engine.plan import (
     VaultWrite,
 )
 
+_LOGINS = f"sys/leases/lookup/auth/{RUNTIME_AUTH_MOUNT}/login"
+"""Where OpenBao lists the leases of logins; the ids stay in memory for as long as it takes to count them."""
+
 _POLL = 1.0
 """Seconds between looks at something that is being deleted."""
 
@@ -70,6 +76,8 @@ class VaultSeen:
     """Whether the server has namespaces at all."""
     namespace: Mapping[str, Any] | None
     contents: Mapping[VaultPath, Mapping[str, Any] | None]
+    logins: int = 0
+    """Number of runtimes' logins that are still good; looked up only when they are to be revoked."""
 
     def owned_by(self, uid: str) -> bool:
         """Whether the namespace carries the tenant's mark."""
@@ -109,6 +117,8 @@ class TenantSeen:
     """The spec is newer than the status."""
     namespace: Manifest | None
     guards: Mapping[Ref, Manifest | None]
+    openings: tuple[Manifest, ...]
+    """When suspended: network policies of ours that still open something."""
     tenants_objects: tuple[Manifest, ...]
     """Runtimes and bindings in the namespace."""
     pods: int
@@ -129,23 +139,28 @@ class TenantReconciler:
         """Reads the three systems; an OpenBao or Keycloak that is away is part of what is seen."""
         metadata = live["metadata"]
         names = TenantNames(metadata["name"], metadata["uid"])
+        spec = TenantSpec.model_validate(live["spec"])
         kubernetes = self._to.kubernetes
         namespace = kubernetes.get(Ref(NAMESPACE, "", names.namespace))
         ours = namespace is not None and owner_uid(namespace) == names.uid
         inside = [kubernetes.list(kind, names.namespace) for kind in (BINDING, RUNTIME)] if ours else []
+        openings = self._openings(names) if ours and spec.suspended else ()
+        # a kill switch must not wait for a backend that hangs: the network is closed in a pass of its own
+        first = Waiting(Reason.PROGRESSING, "The network is closed first.", after=0) if openings else None
         return TenantSeen(
             names=names,
-            spec=TenantSpec.model_validate(live["spec"]),
+            spec=spec,
             deleting=deleting(live),
             changed=(live.get("status") or {}).get("observedGeneration") != metadata["generation"],
             namespace=namespace,
             guards={ref: kubernetes.get(ref) for ref in desired.kubernetes_guard_refs(names)} if ours else {},
+            openings=openings,
             tenants_objects=tuple(item for items in inside for item in items),
             pods=len(kubernetes.list(POD, names.namespace, {TENANT_LABEL: names.tenant}))
             if ours and deleting(live)
             else 0,
-            vault=attempt(lambda: self._vault(names)),
-            keycloak=attempt(lambda: self._realm(names, live)),
+            vault=first if first else attempt(lambda: self._vault(names, spec, leaving=spec.suspended or deleting(live))),
+            keycloak=first if first else attempt(lambda: self._realm(names, live)),
         )
 
     def plan(self, seen: TenantSeen) -> Plan:
@@ -169,15 +184,21 @@ class TenantReconciler:
         """The tenant's objects, whenever something about the tenant changed."""
         return tuple(ref_of(m) for m in seen.tenants_objects) if outcome.applied or seen.changed else ()
 
-    def _vault(self, names: TenantNames) -> VaultSeen:
+    def _openings(self, names: TenantNames) -> tuple[Manifest, ...]:
+        policies = self._to.kubernetes.list(NETWORK_POLICY, names.namespace, {MANAGED_BY_LABEL: MANAGED_BY})
+        return tuple(p for p in policies if p["metadata"]["name"] != desired.DEFAULT_DENY and not deleting(p))
+
+    def _vault(self, names: TenantNames, spec: TenantSpec, *, leaving: bool) -> VaultSeen:
         vault = self._to.vault
         if not vault.supports_namespaces():
             return VaultSeen(False, None, {})
-        seen = VaultSeen(True, vault.read(desired.vault_namespace(names).at), {})
+        seen = VaultSeen(True, vault.read(desired.vault_namespace(names, spec).at), {})
         if not seen.owned_by(names.uid) or seen.locked or seen.going:
             return seen
+        if leaving:
+            return replace(seen, logins=len(vault.list(VaultPath(names.vault_namespace, _LOGINS))))
         contents = desired.vault_contents(names, self._platform)
-        return VaultSeen(True, seen.namespace, {r.at: vault.read(r.at) for r in contents})
+        return replace(seen, contents={r.at: vault.read(r.at) for r in contents})
 
     def _realm(self, names: TenantNames, live: Manifest) -> RealmSeen:
         seen = RealmSeen(self._to.keycloak.read(RealmPath(names.realm)), {})
@@ -189,7 +210,7 @@ class TenantReconciler:
 
 def _namespace_stage(seen: TenantSeen) -> Stage:
     names = seen.names
-    planned = desired.kubernetes_namespace(names)
+    planned = desired.kubernetes_namespace(names, seen.spec)
     guards = desired.kubernetes_guards(names, seen.spec)
     if seen.namespace is None:
         return Stage(ConditionType.NAMESPACE_READY, (KubeCreate(planned), *(KubeApply(g) for g in guards)))
@@ -197,9 +218,11 @@ def _namespace_stage(seen: TenantSeen) -> Stage:
     if deleting(seen.namespace):
         message = f"Namespace {names.namespace} is being deleted by someone; it is made again when it is gone."
         return Stage(ConditionType.NAMESPACE_READY, problem=Waiting(Reason.DELETING, message, after=5))
-    unplanned = set(desired.kubernetes_guard_refs(names)) - {ref_of(g) for g in guards}
+    unplanned = (
+        set(desired.kubernetes_guard_refs(names)) - {ref_of(g) for g in guards} - {ref_of(p) for p in seen.openings}
+    )
     changes = (
-        # closing comes before everything else: on suspension no other step may delay it
+        *(KubeDelete(ref_of(p), p["metadata"]["uid"]) for p in seen.openings),
         *kube_removals(sorted(unplanned, key=str), seen.guards, names.uid),
         *kube_changes([planned], {ref_of(planned): seen.namespace}, names.uid),
         *kube_changes(guards, seen.guards, names.uid),
@@ -216,7 +239,7 @@ def _vault_stage(seen: TenantSeen, platform: Platform) -> Stage:
             Reason.NAMESPACES_UNSUPPORTED,
             "The secrets server ignores namespaces (Vault CE does), so it cannot separate tenants; use OpenBao or Vault Enterprise.",
         )
-    namespace = desired.vault_namespace(names)
+    namespace = desired.vault_namespace(names, seen.spec)
     contents = desired.vault_contents(names, platform)
     if vault.namespace is None:
         writes = (VaultWrite(namespace.at, namespace.body), *(VaultWrite(r.at, r.body) for r in contents))
@@ -235,23 +258,32 @@ def _vault_stage(seen: TenantSeen, platform: Platform) -> Stage:
             (unlock,),
             Waiting(Reason.RESUMED, "Unlocked; its contents are compared next.", after=0),
         )
-    return Stage(ConditionType.VAULT_READY, vault_changes(contents, vault.contents))
+    return Stage(
+        ConditionType.VAULT_READY,
+        vault_changes((namespace, *contents), {namespace.at: vault.namespace, **vault.contents}),
+    )
+
+
+def _revocation(names: TenantNames, vault: VaultSeen) -> Stage | None:
+    """Revokes the runtimes' logins; None when a look has shown that none is left."""
+    if not vault.logins:
+        return None
+    revoke = VaultWrite(
+        VaultPath(names.vault_namespace, f"sys/leases/revoke-prefix/auth/{RUNTIME_AUTH_MOUNT}"), {"sync": True}
+    )
+    waiting = Waiting(Reason.PROGRESSING, f"{vault.logins} logins of runtimes are being revoked.", after=0.2)
+    return Stage(ConditionType.VAULT_READY, (revoke,), waiting)
 
 
 def _vault_suspended(names: TenantNames, vault: VaultSeen) -> Stage:
     changes: tuple[Change, ...] = ()
     if not vault.locked:
-        # in a locked namespace revocation is refused even to root: revoke first
-        lock = VaultPath("", f"sys/namespaces/api-lock/lock/{names.vault_namespace}")
-        changes = (_revoke_logins(names), VaultWrite(lock, {}))
+        # in a locked namespace revocation is refused even to root: revoke first, and see that it is done
+        if revocation := _revocation(names, vault):
+            return revocation
+        changes = (VaultWrite(VaultPath("", f"sys/namespaces/api-lock/lock/{names.vault_namespace}"), {}),)
     return Stage(
         ConditionType.VAULT_READY, changes, reason=Reason.SUSPENDED, message="Tokens revoked, namespace locked."
-    )
-
-
-def _revoke_logins(names: TenantNames) -> VaultWrite:
-    return VaultWrite(
-        VaultPath(names.vault_namespace, f"sys/leases/revoke-prefix/auth/{RUNTIME_AUTH_MOUNT}"), {"sync": True}
     )
 
 
@@ -313,10 +345,10 @@ def _vault_teardown(seen: TenantSeen) -> Stage:
     going = Waiting(Reason.DELETING, "OpenBao is deleting the tenant's namespace.", after=_POLL)
     if vault.going:
         raise going
-    delete = VaultDelete(desired.vault_namespace(names).at)
-    # OpenBao deletes asynchronously: revoke first, so that no token outlives this call
-    changes = (delete,) if vault.locked else (_revoke_logins(names), delete)
-    return Stage(ConditionType.VAULT_READY, changes, going)
+    # OpenBao deletes asynchronously: revoke first, so that no login outlives its policies
+    if revocation := _revocation(names, vault):
+        return revocation
+    return Stage(ConditionType.VAULT_READY, (VaultDelete(desired.vault_namespace(names, seen.spec).at),), going)
 
 
 def _identity_teardown(seen: TenantSeen) -> Stage:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from axon_operator.api.tenant import TenantSpec
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.tenant import kubernetes_namespace
 from axon_testbed.layout import MANIFESTS
@@ -59,7 +60,7 @@ def operator(kubectl: Kubectl) -> Iterator[As]:
 @pytest.fixture(scope="module")
 def home(operator: As) -> str:
     """A tenant's namespace, as the operator itself makes it."""
-    planned = kubernetes_namespace(TenantNames(TENANT, uid="0000"))
+    planned = kubernetes_namespace(TenantNames(TENANT, uid="0000"), TenantSpec())
     done = operator("apply", "--server-side", "-f", "-", stdin=json.dumps(planned))
     assert done.ok, done.output
     return HOME

@@ -103,7 +103,7 @@ def always(status: int) -> Callable[[Seen], Reply]:
         (401, (Denied, Reason.KEYCLOAK_DENIED)),
         (403, (Denied, Reason.KEYCLOAK_DENIED)),
         (405, (Terminal, Reason.REQUEST_REJECTED)),
-        (409, (Terminal, Reason.NAME_TAKEN)),
+        (409, (Waiting, Reason.PROGRESSING)),
         (415, (Terminal, Reason.REQUEST_REJECTED)),
         (429, (Transient, Reason.KEYCLOAK_UNAVAILABLE)),
         (500, (Transient, Reason.KEYCLOAK_UNAVAILABLE)),
@@ -367,4 +367,4 @@ def test_calls_are_observed_with_their_outcome(wire: Wire, server: Server, token
     server.reply = always(409)
     with pytest.raises(Terminal):
         keycloak.create(CLIENTS, {})
-    assert seen == [("keycloak", "login", "ok"), ("keycloak", "read", "ok"), ("keycloak", "create", "terminal")]
+    assert seen == [("keycloak", "login", "ok"), ("keycloak", "read", "ok"), ("keycloak", "create", "waiting")]

@@ -12,6 +12,7 @@ from axon_operator.domain import agent
 from axon_operator.domain import runtime as desired
 from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.platform import Peer, Platform
+from axon_operator.domain.values import seconds
 
 PLATFORM = Platform(
     issuer="https://kubernetes.default.svc.cluster.local",
@@ -124,7 +125,7 @@ def test_a_login_is_bound_to_subject_and_uid_and_lives_as_long_as_the_shortest_b
     assert role["bound_subject"] == NAMES.subject
     assert role["bound_claims"] == {"/kubernetes.io/serviceaccount/uid": ["account-uid"]}
     assert role["bound_audiences"] == ["openbao"]
-    assert role["token_ttl"] == role["token_max_ttl"] == (60 if any(b.ttl == "1m" for b in bindings) else 900)
+    assert role["token_ttl"] == role["token_max_ttl"] == min((seconds(b.ttl) for b in bindings), default=900)
 
 
 @given(st.lists(binding_specs, max_size=4))

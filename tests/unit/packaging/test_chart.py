@@ -45,7 +45,7 @@ OPERATOR = set(
         "- namespaces get,create,patch,delete",
         "- configmaps,limitranges,resourcequotas,serviceaccounts,services get,create,patch,delete",
         "apps deployments get,create,patch,delete",
-        "networking.k8s.io networkpolicies get,create,patch,delete",
+        "networking.k8s.io networkpolicies get,list,create,patch,delete",
         "rbac.authorization.k8s.io rolebindings get,create,patch,delete",
         "rbac.authorization.k8s.io clusterroles bind",
         "- pods get,list,patch",

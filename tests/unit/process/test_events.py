@@ -33,6 +33,7 @@ def passed(before: tuple[Condition, ...], after: tuple[Condition, ...], *, appli
 
 
 READY = condition("Ready", "True", Reason.READY)
+NOT_READY = condition("Ready", "False", Reason.NAME_TAKEN)
 STALLED = condition("Stalled", "True", Reason.NAME_TAKEN)
 
 
@@ -41,10 +42,8 @@ def test_a_pass_that_changes_nothing_says_nothing() -> None:
 
 
 def test_becoming_ready_is_normal_and_stalling_is_a_warning() -> None:
-    assert [(n.type, n.reason) for n in notes(passed((), (READY, STALLED)))] == [
-        ("Normal", "Ready"),
-        ("Warning", "NameTaken"),
-    ]
+    assert [(n.type, n.reason) for n in notes(passed((), (READY,)))] == [("Normal", "Ready")]
+    assert [(n.type, n.reason) for n in notes(passed((READY,), (NOT_READY, STALLED)))] == [("Warning", "NameTaken")]
 
 
 def test_drift_that_was_healed_names_what_was_set_right() -> None:

@@ -75,7 +75,11 @@ def one_pass(world: World, ref: Ref) -> None:
     makers: dict[Resource, Any] = {TENANT: TenantReconciler, RUNTIME: RuntimeReconciler, BINDING: BindingReconciler}
     make = makers[ref.resource]
     now = lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # noqa: E731
-    Controller(make(world.backends, PLATFORM), world.backends, resync=300, now=now).run(ref)
+    Controller(make(world.backends, PLATFORM), world.backends, resync=300, now=now, report=_raise).run(ref)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def settle(world: World, *refs: Ref) -> None:
@@ -217,6 +221,48 @@ def test_suspension_locks_disables_and_closes_and_can_be_taken_back() -> None:
     world.vault[VaultPath("", f"sys/namespaces/{NAMES.vault_namespace}")].pop("locked")
     assert state(world)[1:] == before
     assert ready(world, AGENT)["status"] == "True"
+
+
+def test_a_runtime_keeps_ready_while_openbao_is_away_and_can_still_be_suspended() -> None:
+    world = settled()
+    deployment = next(r for r in world.objects if r.resource.kind == "Deployment")
+    world.objects[AGENT]["spec"]["replicas"] = 3
+    one_pass(world, AGENT)
+    counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), 3)
+    world.objects[deployment]["status"] = {**counts, "observedGeneration": 1}
+    one_pass(world, AGENT)
+    world.vault_away = True
+    one_pass(world, AGENT)
+    assert ready(world, AGENT)["status"] == "True"
+    world.objects[AGENT]["spec"]["suspended"] = True
+    one_pass(world, AGENT)
+    assert world.objects[deployment]["spec"]["replicas"] == 0
+
+
+def test_more_pods_wait_for_their_walls() -> None:
+    world = settled()
+    deployment = next(r for r in world.objects if r.resource.kind == "Deployment")
+    world.objects[AGENT]["spec"]["replicas"] = 3
+    world.vault_away = True
+    one_pass(world, AGENT)
+    assert world.objects[deployment]["spec"]["replicas"] == 0
+
+
+def test_a_runtime_deleted_while_its_tenant_is_suspended_leaves_nothing_behind_once_resumed() -> None:
+    world = settled()
+    world.objects[ACME]["spec"]["suspended"] = True
+    settle(world, ACME, AGENT)
+    world.objects[AGENT]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    one_pass(world, AGENT)
+    one_pass(world, AGENT)
+    assert AGENT in world.objects
+    world.objects[ACME]["spec"]["suspended"] = False
+    settle(world, ACME)
+    for _ in range(4):
+        one_pass(world, AGENT)
+    assert AGENT not in world.objects
+    assert not [p for p in world.vault if PRINCIPAL in p.path]
+    assert not [p for p in world.realms if "clients" in p.segments]
 
 
 @pytest.mark.parametrize("system", ["kubernetes", "vault", "keycloak"])

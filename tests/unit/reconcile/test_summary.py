@@ -24,8 +24,9 @@ def summarize(
     generation: int = 1,
     now: str = "2026-01-01T00:00:00Z",
     deleting: bool = False,
+    overdue: bool = False,
 ) -> dict[str, Condition]:
-    seen = Observation(done, previous, generation, now, deleting)
+    seen = Observation(done, previous, generation, now, deleting, overdue)
     return {c.type: c for c in conditions(seen)}
 
 
@@ -71,6 +72,23 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
 def test_a_deletion_that_cannot_go_on_says_so_and_one_that_waits_does_not() -> None:
     assert summarize(outcome(GONE), deleting=True)["DeletionBlocked"].message == GONE.message
     assert "DeletionBlocked" not in summarize(outcome(PODS), deleting=True)
+
+
+def test_a_deletion_that_waits_too_long_says_for_what() -> None:
+    found = summarize(outcome(PODS), deleting=True, overdue=True)
+    assert found["DeletionBlocked"].message == PODS.message
+
+
+def test_a_stage_that_waits_for_another_does_not_repeat_its_error() -> None:
+    waits = StageOutcome(Stage(ConditionType.WORKLOAD_READY), waits_for=ConditionType.VAULT_READY)
+    before = tuple(summarize(outcome(None, None)).values())
+    found = summarize(Outcome((*outcome(None, GONE).stages, waits)), before)
+    assert found["Ready"].status == "True"
+    assert (found["WorkloadReady"].status, found["WorkloadReady"].reason) == ("Unknown", Reason.DEPENDENCY_NOT_READY)
+
+
+def test_stalled_is_not_hidden_behind_reconciling() -> None:
+    assert "Reconciling" not in summarize(outcome(PODS, TAKEN))
 
 
 def test_when_nothing_could_be_read_the_last_observations_stay() -> None:

@@ -26,10 +26,12 @@ def as_error(status: int, address: str, action: str) -> ReconcileError:
                 after=2.0,
             )
         case 409:
-            return Terminal(
-                Reason.NAME_TAKEN,
+            # perhaps made by a pass that was cut off: the next one reads its mark and judges
+            return Waiting(
+                Reason.PROGRESSING,
                 f"Could not {action}: Keycloak has something of that name already. It is not touched; "
-                "rename or remove one of the two.",
+                "if this message stays, rename or remove one of the two.",
+                after=2.0,
             )
         case 408 | 429:
             return Transient(Reason.KEYCLOAK_UNAVAILABLE, f"Keycloak at {address} is overloaded; check its resources.")

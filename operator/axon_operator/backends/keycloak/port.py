@@ -21,7 +21,7 @@ class Keycloak(Protocol):
         """
 
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
-        """POST into a collection; `Terminal(NameTaken)` if it exists already."""
+        """POST into a collection; `Waiting` if it exists already: whose it is must be read first."""
 
     def update(self, path: RealmPath, body: Mapping[str, Any]) -> None:
         """PUT a partial representation."""

@@ -223,7 +223,8 @@ def _forbidden(body: bytes, verb: str, ref: Ref) -> ReconcileError:
 
 def _conflict(body: bytes, verb: str, ref: Ref) -> ReconcileError:
     if verb == "create" and b"AlreadyExists" in body:
-        return Terminal(Reason.NAME_TAKEN, f"{ref} exists already and is not this object's.")
+        # perhaps made by a pass that was cut off: the next one reads its mark and judges
+        return Waiting(Reason.PROGRESSING, f"{ref} exists already; its mark is read next.", after=0.5)
     return Waiting(Reason.PROGRESSING, f"{ref} changed at the same moment; it is read again.", after=0.2)
 
 

@@ -21,7 +21,7 @@ class Kubernetes(Protocol):
         """The objects of a namespace (all namespaces if empty) that carry the labels."""
 
     def create(self, manifest: Manifest) -> None:
-        """Create; `Terminal(NameTaken)` if it exists already: for what must never be adopted."""
+        """Create, never adopt; `Waiting` if it exists already: whose it is must be read first."""
 
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply under our field manager."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.backends.errors import ReconcileError, Terminal
+from axon_operator.backends.errors import ReconcileError, Terminal, Transient
 from axon_operator.domain.names import FINALIZER
 from axon_operator.domain.resources import Manifest, Ref, Resource
 from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage, apply
@@ -49,6 +49,9 @@ class Pass:
     live: Manifest | None
 
 
+_DELETION_PATIENCE = datetime.timedelta(minutes=2)
+"""After this long, what a deletion waits for is shown as what blocks it. Only a hint: it compares two clocks."""
+
 _NOTHING = Pass(None, Outcome(), (), (), (), None)
 
 
@@ -56,13 +59,23 @@ class Controller(Generic[Input]):
     """Runs passes for one kind."""
 
     def __init__(
-        self, reconciler: Reconciler[Input], backends: Backends, *, resync: float, now: Callable[[], datetime.datetime]
+        self,
+        reconciler: Reconciler[Input],
+        backends: Backends,
+        *,
+        resync: float,
+        now: Callable[[], datetime.datetime],
+        report: Callable[[Exception], None],
     ) -> None:
-        """`resync`: seconds after which a settled object is compared with the backends again."""
+        """`resync`: seconds after which a settled object is compared with the backends again.
+
+        `report`: told of a defect, an exception that is none of the four errors.
+        """
         self._reconciler = reconciler
         self._backends = backends
         self._resync = resync
         self._now = now
+        self._report = report
 
     def run(self, key: Ref) -> Pass:
         """One pass. Raises only when not even the status can be read or written."""
@@ -70,15 +83,15 @@ class Controller(Generic[Input]):
         if live is None:
             return _NOTHING
         deleting = "deletionTimestamp" in live["metadata"]
-        seen, plan, problem = self._planned(live)
+        seen, plan = self._planned(live)
         outcome = apply(plan, self._backends)
-        if deleting and not outcome.errors:
+        if deleting and outcome.complete:
             self._release(live)
             related = () if seen is None else self._reconciler.related(seen, outcome)
             return Pass(None, outcome, (), (), related, live)
         before = _conditions(live)
         after = self._conditions(live, outcome, before, deleting=deleting)
-        extra = {} if seen is None or problem else self._reconciler.status(seen)
+        extra = {} if seen is None else self._reconciler.status(seen)
         self._write_status(key, live, after, extra)
         related = () if seen is None else self._reconciler.related(seen, outcome)
         return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live)
@@ -101,26 +114,34 @@ class Controller(Generic[Input]):
         finalizers = tuple(f for f in live["metadata"]["finalizers"] if f != FINALIZER)
         self._backends.kubernetes.set_finalizers(live, finalizers)
 
-    def _planned(self, live: Manifest) -> tuple[Input | None, Plan, ReconcileError | None]:
+    def _planned(self, live: Manifest) -> tuple[Input | None, Plan]:
         try:
             seen = self._reconciler.gather(live)
+            return seen, self._reconciler.plan(seen)
         except ReconcileError as error:
-            return None, Plan((Stage(ConditionType.READY, problem=error),)), error
+            return None, _nothing_but(error)
         except ValidationError as error:
             fields = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors(include_input=False))
-            terminal = Terminal(Reason.INVALID_SPEC, f"The spec does not fit this operator's version: {fields}.")
-            return None, Plan((Stage(ConditionType.READY, problem=terminal),)), terminal
-        return seen, self._reconciler.plan(seen), None
+            return None, _nothing_but(
+                Terminal(Reason.INVALID_SPEC, f"The spec does not fit this operator's version: {fields}.")
+            )
+        except Exception as error:  # noqa: BLE001 - a defect must be seen in the status, and must not end the worker
+            self._report(error)
+            message = "The operator met an unexpected error; its log has the place. It tries again."
+            return None, _nothing_but(Transient(Reason.INTERNAL_ERROR, message))
 
     def _conditions(
         self, live: Manifest, outcome: Outcome, before: tuple[Condition, ...], *, deleting: bool
     ) -> tuple[Condition, ...]:
+        now = self._now()
+        asked = live["metadata"].get("deletionTimestamp")
         seen = Observation(
             outcome=outcome,
             previous=before,
             generation=live["metadata"]["generation"],
-            now=self._now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            now=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             deleting=deleting,
+            overdue=asked is not None and now - datetime.datetime.fromisoformat(asked) > _DELETION_PATIENCE,
         )
         return tuple(conditions(seen))
 
@@ -135,6 +156,11 @@ class Controller(Generic[Input]):
         }
         if wanted != current:
             self._backends.kubernetes.patch_status(key, wanted)
+
+
+def _nothing_but(error: ReconcileError) -> Plan:
+    """A plan that changes nothing and says why."""
+    return Plan((Stage(ConditionType.READY, problem=error),))
 
 
 def _conditions(live: Manifest) -> tuple[Condition, ...]:

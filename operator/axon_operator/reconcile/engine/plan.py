@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.backends.errors import ReconcileError, Waiting
+from axon_operator.backends.errors import ReconcileError
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
@@ -201,13 +201,15 @@ class StageOutcome:
     """What became of a stage."""
 
     stage: Stage
-    applied: tuple[Change, ...]
-    error: ReconcileError | None
+    applied: tuple[Change, ...] = ()
+    error: ReconcileError | None = None
+    waits_for: ConditionType | None = None
+    """The incomplete stage on whose account nothing was done; its error is told once, there."""
 
     @property
     def complete(self) -> bool:
         """Everything planned exists."""
-        return self.error is None
+        return self.error is None and self.waits_for is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,11 @@ class Outcome:
     """What became of a plan."""
 
     stages: tuple[StageOutcome, ...] = field(default=())
+
+    @property
+    def complete(self) -> bool:
+        """Every stage is complete."""
+        return all(s.complete for s in self.stages)
 
     @property
     def errors(self) -> tuple[ReconcileError, ...]:
@@ -238,8 +245,7 @@ def apply(plan: Plan, to: Backends) -> Outcome:
 def _apply_stage(stage: Stage, before: Mapping[ConditionType, StageOutcome], to: Backends) -> StageOutcome:
     for needed in stage.needs:
         if not before[needed].complete:
-            waiting = Waiting(Reason.DEPENDENCY_NOT_READY, f"Waits for {needed}.", after=_WAIT_FOR_STAGE)
-            return StageOutcome(stage, (), waiting)
+            return StageOutcome(stage, waits_for=needed)
     applied: list[Change] = []
     try:
         for change in stage.changes:
@@ -248,6 +254,3 @@ def _apply_stage(stage: Stage, before: Mapping[ConditionType, StageOutcome], to:
     except ReconcileError as error:
         return StageOutcome(stage, tuple(applied), error)
     return StageOutcome(stage, tuple(applied), stage.problem)
-
-
-_WAIT_FOR_STAGE = 5.0

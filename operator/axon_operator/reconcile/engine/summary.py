@@ -21,6 +21,8 @@ class Observation:
     generation: int
     now: str
     deleting: bool
+    overdue: bool = False
+    """Deletion takes longer than waiting explains."""
 
 
 def conditions(seen: Observation) -> list[Condition]:
@@ -58,6 +60,8 @@ def _last_known(seen: Observation) -> list[Condition]:
 
 def _of_stage(seen: Observation, stage: StageOutcome) -> Condition:
     kind = stage.stage.condition
+    if stage.waits_for is not None:
+        return _condition(seen, kind, "Unknown", Reason.DEPENDENCY_NOT_READY, f"Waits for {stage.waits_for}.")
     if stage.error is None:
         return _condition(seen, kind, "True", stage.stage.reason, stage.stage.message)
     unreachable = isinstance(stage.error, Transient) and not stage.applied
@@ -71,7 +75,8 @@ def _kstatus(seen: Observation) -> list[Condition]:
     moving = next((e for e in errors if not isinstance(e, Terminal)), None)
     result = [_ready(seen, stalled or moving)]
     kept = result[0].status == "True"
-    if (moving and not kept) or seen.deleting:
+    # kstatus reads Reconciling first: beside Stalled it would hide that nothing will change
+    if ((moving and not kept) or seen.deleting) and not stalled:
         reason, message = (moving.reason, moving.message) if moving else (Reason.DELETING, "Being torn down.")
         result.append(_condition(seen, ConditionType.RECONCILING, "True", reason, message))
     if stalled:
@@ -102,7 +107,7 @@ def _was_ready(seen: Observation) -> bool:
 
 
 def _deletion(seen: Observation) -> list[Condition]:
-    blocking = next((e for e in seen.outcome.errors if not isinstance(e, Waiting)), None)
+    blocking = next((e for e in seen.outcome.errors if seen.overdue or not isinstance(e, Waiting)), None)
     if not seen.deleting or blocking is None:
         return []
     return [_condition(seen, ConditionType.DELETION_BLOCKED, "True", blocking.reason, blocking.message)]
