@@ -365,6 +365,6 @@ def test_calls_are_observed_with_their_outcome(wire: Wire, server: Server, token
     )
     keycloak.read(AT)
     server.reply = always(409)
-    with pytest.raises(Terminal):
+    with pytest.raises(Waiting):
         keycloak.create(CLIENTS, {})
     assert seen == [("keycloak", "login", "ok"), ("keycloak", "read", "ok"), ("keycloak", "create", "waiting")]
