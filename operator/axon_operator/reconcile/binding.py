@@ -89,6 +89,8 @@ class BindingReconciler:
 
     def status(self, seen: BindingSeen) -> dict[str, Any]:
         """Revision and consumers, as far as they are known."""
+        if seen.tenant is not None and seen.tenant.spec.suspended:
+            return {"consumers": {"ready": 0, "total": 0}}
         revision = self._revision(seen)
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
