@@ -17,9 +17,11 @@ EVERYONE = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": 
 
 
 @pytest.fixture(scope="module")
-def pair(tenants: Tenants) -> tuple[str, str]:
+def pair(cluster: Cluster, tenants: Tenants) -> tuple[str, str]:
     """Two organizations: the victim, and the attacker, whose administrator is Eve."""
-    victim, attacker = tenants.several("fort", 2, admins=[{"kind": "User", "name": EVE}])
+    victim, attacker = tenants.several("fort", 2)
+    cluster.kubectl.apply(samples.tenant(attacker, admins=[{"kind": "User", "name": EVE}]))
+    cluster.wait_ready(tenant_ref(attacker))
     return victim, attacker
 
 

@@ -71,7 +71,8 @@ def test_the_workload_has_its_own_identity_and_no_token_for_kubernetes_or_openba
     answer = cluster.keycloak.login(f"axon-{tenant}", cluster.identity_token(tenant))
     assert answer.ok, answer.text
     found = cluster.workload(pod, "find", "/var/run", "/run", "-follow", "-type", "f", "-name", "token").stdout.split()
-    assert {path.removeprefix("/var") for path in found} <= {"/run/axon/identity/token"}
+    links = {path.removeprefix("/var") for path in found if "/.." not in path}  # without the kubelet's own folders
+    assert links == {"/run/axon/identity/token"}
 
 
 # -- changed
@@ -117,7 +118,7 @@ def test_a_new_image_or_command_replaces_the_pod(cluster: Cluster, tenant: str) 
 
     pod = until("another pod", replaced, timeout=90)
     cluster.wait_ready(runtime_ref(tenant), binding_ref(tenant))
-    assert cluster.workload(pod, "printenv", "GREETING").stdout.strip() == "hello"
+    assert cluster.workload(pod, "sh", "-c", "echo $GREETING").stdout.strip() == "hello"
     assert cluster.delivered(pod, SECRET_FILE)
 
 

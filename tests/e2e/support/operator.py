@@ -97,7 +97,7 @@ def container(cluster: Cluster) -> dict[str, Any]:
 
 def log_tail(cluster: Cluster, lines: int = 60) -> str:
     """The end of the operator's log."""
-    return cluster.kubectl.run("-n", OPERATOR_NAMESPACE, "logs", "-l", SELECTOR, f"--tail={lines}").output
+    return cluster.kubectl.run("-n", OPERATOR_NAMESPACE, "logs", f"deployment/{OPERATOR}", f"--tail={lines}").output
 
 
 def _helm(cluster: Cluster) -> list[str]:

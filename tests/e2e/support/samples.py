@@ -9,6 +9,9 @@ import yaml
 from e2e.support.kubectl import Json
 from e2e.support.settings import SAMPLES
 
+QUICK_TO_END = "trap 'exit 0' TERM; mkdir -p /tmp/www; echo hello >/tmp/www/index.html; busybox httpd -f -p 8080 -h /tmp/www & wait"
+"""Does what the samples' command does, but heeds SIGTERM: the tests delete many pods."""
+
 API_VERSION = "axonos.ai/v1alpha1"
 
 
@@ -31,7 +34,7 @@ def tenant(name: str, **spec: Any) -> Json:
 
 def runtime(tenant_name: str, name: str = "agent", **spec: Any) -> Json:
     """A WorkflowRuntime like the samples' in a tenant's namespace."""
-    return _object("WorkflowRuntime", name, f"axon-{tenant_name}", spec)
+    return _object("WorkflowRuntime", name, f"axon-{tenant_name}", {"args": [QUICK_TO_END], **spec})
 
 
 def binding(tenant_name: str, name: str = "billing", **spec: Any) -> Json:
