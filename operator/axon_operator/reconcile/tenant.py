@@ -159,7 +159,9 @@ class TenantReconciler:
             pods=len(kubernetes.list(POD, names.namespace, {TENANT_LABEL: names.tenant}))
             if ours and deleting(live)
             else 0,
-            vault=first if first else attempt(lambda: self._vault(names, spec, leaving=spec.suspended or deleting(live))),
+            vault=first
+            if first
+            else attempt(lambda: self._vault(names, spec, leaving=spec.suspended or deleting(live))),
             keycloak=first if first else attempt(lambda: self._realm(names, live)),
         )
 

@@ -37,6 +37,8 @@ class Answer(Enum):
     """Over a rate limit."""
     ELSEWHERE = auto()
     """A redirect: followed, it would carry the token to another host."""
+    KEYLESS = auto()
+    """It cannot fetch the API server's keys, so it verifies no login."""
     FAILING = auto()
     REJECTED = auto()
 
@@ -59,6 +61,8 @@ _BY_TEXT: Final = (
     (400, "is already locked", Answer.UNCHANGED),
     (400, "is not locked", Answer.UNCHANGED),
     (400, "tainted", Answer.GOING),
+    (400, "keyset configuration error", Answer.KEYLESS),
+    (400, "fetching keys", Answer.KEYLESS),
     (404, "namespace not found", Answer.NO_NAMESPACE),
     (404, "unsupported path", Answer.UNSUPPORTED),
     (404, "namespace is tainted", Answer.GOING),
@@ -137,6 +141,8 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
 _TROUBLE: Final = {
     Answer.SEALED: "is sealed; unseal it",
     Answer.BUSY: "refuses requests because of a rate quota; raise the quota if this lasts",
+    Answer.KEYLESS: "cannot verify logins: it does not reach the API server; check its network policies and its "
+    "service account's token",
     Answer.ELSEWHERE: "answered with a redirect, which is never followed; give the operator the final address",
     Answer.FAILING: "answered with an error of its own; check its log and that every audit device can write",
     # answers with which a caller that asked for something else cannot go on

@@ -1,0 +1,135 @@
+"""A real OpenBao: TLS, static seal, initialized from the test bed's own file, bootstrapped by the shipped script."""
+
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from axon_testbed import pins, pki, tools
+from axon_testbed.layout import MANIFESTS, Layout
+from integration.openbao.kube import Kube
+from integration.openbao.processes import Process, free_port
+
+BOOTSTRAP = MANIFESTS / "bootstrap" / "openbao" / "bootstrap.sh"
+TESTBED_CONFIG = MANIFESTS / "testbed" / "openbao" / "openbao.hcl"
+SERVICE_ACCOUNT_MOUNT = "/run/secrets/kubernetes.io/serviceaccount"
+
+_CONFIG = """
+api_addr = "https://127.0.0.1:{port}"
+cluster_addr = "https://127.0.0.1:{cluster_port}"
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_cert_file = "{folder}/tls.crt"
+  tls_key_file = "{folder}/tls.key"
+}}
+storage "raft" {{
+  path = "{folder}/data"
+  node_id = "openbao"
+  performance_multiplier = 1
+}}
+seal "static" {{
+  current_key_id = "test"
+  current_key = "file://{folder}/seal.key"
+}}
+audit "file" "main" {{
+  options {{
+    file_path = "{folder}/audit.log"
+    mode = "0600"
+  }}
+}}
+"""
+
+Answer = tuple[int, Any]
+
+
+class Bao:
+    """The server, and raw requests to it: for preparing, looking behind the adapter's back, and attacking."""
+
+    def __init__(self, folder: Path, kube: Kube) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"https://127.0.0.1:{self.port}"
+        self.ca_file = folder / "ca.crt"
+        self._kube = kube
+        self._binary = tools.wheel_binary(Layout.from_environment(), pins.OPENBAO_WHEEL)
+        self._prepare()
+        self._process = Process("openbao", self._command(), folder, self._env())
+        self._admin = ""
+
+    def start(self) -> None:
+        """Start and unseal (the static seal does that by itself)."""
+        self._process.start(self._is_active)
+        self._admin = ""
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def bootstrap(self, operator_uid: str) -> None:
+        """What an administrator does once, with the script that is shipped."""
+        path = f"{self._binary.parent}:{os.environ['PATH']}"
+        env = {"BAO_ADDR": self.address, "BAO_TOKEN": self._admin_token(), "BAO_CACERT": str(self.ca_file),
+               "HOME": str(self.folder), "PATH": path, "OPERATOR_UID": operator_uid}  # fmt: skip
+        subprocess.run(["sh", BOOTSTRAP], env=env, check=True, capture_output=True, text=True, timeout=60)
+
+    def admin(self, method: str, namespace: str, path: str, body: Any = None) -> Any:
+        """As administrator of everything; the `data`, or None."""
+        status, answer = self.call(method, namespace, path, self._admin_token(), body)
+        assert status < 400, f"{method} {namespace} {path}: {status} {answer}"
+        return answer.get("data") if answer else None
+
+    def call(self, method: str, namespace: str, path: str, token: str = "", body: Any = None) -> Answer:
+        """Any request at all; status and JSON."""
+        headers = {"X-Vault-Namespace": namespace, **({"X-Vault-Token": token} if token else {})}
+        response = requests.request(
+            method, f"{self.address}/v1/{path}", headers=headers, json=body, verify=str(self.ca_file), timeout=10
+        )
+        return response.status_code, response.json() if response.content else None
+
+    def log_in(self, namespace: str, role: str, jwt: str) -> Answer:
+        """As anyone, at the mount `k8s`."""
+        return self.call("POST", namespace, "auth/k8s/login", body={"role": role, "jwt": jwt})
+
+    def _admin_token(self) -> str:
+        if not self._admin:
+            status, answer = self.log_in("", "testbed-admin", self._kube.token("axon-testbed", "admin", "openbao"))
+            assert status == 200, answer
+            self._admin = answer["auth"]["client_token"]
+        return self._admin
+
+    def _is_active(self) -> bool:
+        try:
+            return requests.get(f"{self.address}/v1/sys/health", verify=str(self.ca_file), timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def _prepare(self) -> None:
+        folder = self.folder
+        (folder / "data").mkdir(parents=True)
+        authority = Layout(folder)
+        self.ca_file.write_text(pki.ensure_authority(authority))
+        certificate, key = pki.ensure_server(authority, "openbao", ("127.0.0.1",))
+        (folder / "tls.crt").write_text(certificate)
+        (folder / "tls.key").write_text(key)
+        (folder / "seal.key").write_bytes(secrets.token_bytes(32))
+        shipped = TESTBED_CONFIG.read_text()
+        config = _CONFIG.format(folder=folder, port=self.port, cluster_port=free_port())
+        (folder / "openbao.hcl").write_text(config + shipped[shipped.index('initialize "admin"') :])
+        (folder / "pod").mkdir()
+        (folder / "pod" / "token").write_text(
+            self._kube.token("openbao", "openbao", "https://kubernetes.default.svc.cluster.local")
+        )
+        (folder / "pod" / "ca.crt").write_bytes(self._kube.ca_file.read_bytes())
+
+    def _command(self) -> list[str | Path]:
+        """OpenBao reads its pod's service account at a fixed place: give it one in a mount namespace of its own."""
+        script = f'mount -t tmpfs none /run && mkdir -p {SERVICE_ACCOUNT_MOUNT} && cp "$0"/* {SERVICE_ACCOUNT_MOUNT} && exec "$@"'
+        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+        wrapper: list[str | Path] = ["unshare", "--mount", *as_root, "sh", "-c", script, self.folder / "pod"]
+        return [*wrapper, self._binary, "server", f"-config={self.folder}/openbao.hcl"]
+
+    def _env(self) -> Mapping[str, str]:
+        return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self._kube.port)}

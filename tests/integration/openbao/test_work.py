@@ -1,0 +1,159 @@
+"""Everything that the operator does in OpenBao, with the policy that is shipped and no other right."""
+
+import time
+
+import pytest
+
+from axon_operator.api.reasons import Reason
+from axon_operator.api.tenant import TenantSpec
+from axon_operator.backends.errors import Waiting
+from axon_operator.backends.vault.adapter import OpenBao
+from axon_operator.domain import runtime as runtimes
+from axon_operator.domain import tenant as tenants
+from axon_operator.domain.names import TenantNames
+from axon_operator.domain.resources import VaultPath
+from axon_operator.domain.values import as_planned
+from integration.openbao.bao import Bao
+from integration.openbao.kube import Kube
+from integration.openbao.tenants import make, planned, runtime
+
+TENANT = TenantSpec()
+
+
+def test_what_is_written_reads_back_as_planned(vault: OpenBao, tenant: TenantNames) -> None:
+    """Else the operator would write it again with every pass."""
+    for resource in planned(tenant, "0000"):
+        assert vault.read(resource.at) is None
+        vault.write(resource.at, resource.body)
+        assert as_planned(vault.read(resource.at), resource.body), resource.at
+
+
+def test_what_can_be_written_again_is_as_planned_again(vault: OpenBao, tenant: TenantNames) -> None:
+    """A pass that crashed half-way repeats its writes."""
+    make(vault, tenant)
+    for resource in planned(tenant, "0000"):
+        if resource.fixed:
+            with pytest.raises(Waiting) as appeared:
+                vault.write(resource.at, resource.body)
+            assert appeared.value.reason is Reason.PROGRESSING
+        else:
+            vault.write(resource.at, resource.body)
+        assert as_planned(vault.read(resource.at), resource.body), resource.at
+
+
+def test_runtime_logs_in_and_is_cut_off_when_the_tenant_is_suspended(
+    vault: OpenBao, bao: Bao, kube: Kube, tenant: TenantNames
+) -> None:
+    of_runtime = runtime(tenant)
+    principal, home = of_runtime.names.principal, f"axon/{tenant.vault_namespace}"
+    make(vault, tenant, kube.service_account(tenant.namespace, principal))
+    bao.admin("POST", home, "kv/data/org/billing/stripe", {"data": {"api_key": "k"}})
+    status, login = bao.log_in(home, principal, kube.token(tenant.namespace, principal, "openbao"))
+    assert status == 200, login
+    token = login["auth"]["client_token"]
+    assert bao.call("GET", home, "kv/data/org/billing/stripe", token)[0] == 200
+
+    vault.write(VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth/k8s"), {"sync": True})
+    assert bao.call("GET", home, "kv/data/org/billing/stripe", token)[0] == 403
+    assert vault.list(VaultPath(tenant.vault_namespace, "sys/leases/lookup/auth/k8s/login")) == ()
+
+
+def test_lock_and_unlock_can_be_repeated(vault: OpenBao, tenant: TenantNames) -> None:
+    make(vault, tenant)
+    at = tenants.vault_namespace(tenant, TENANT).at
+    mount = VaultPath(tenant.vault_namespace, "sys/mounts/kv")
+    lock, unlock = (
+        VaultPath("", f"sys/namespaces/api-lock/{verb}/{tenant.vault_namespace}") for verb in ("lock", "unlock")
+    )
+    for _ in range(2):
+        vault.write(lock, {})
+        assert (vault.read(at) or {})["locked"] is True
+    for call in (vault.read, vault.list, vault.delete, lambda path: vault.write(path, {})):
+        with pytest.raises(Waiting) as locked:
+            call(mount)
+        assert locked.value.reason is Reason.VAULT_LOCKED
+    for _ in range(2):
+        vault.write(unlock, {})
+        assert (vault.read(at) or {})["locked"] is False
+    assert vault.read(mount)
+
+
+def test_which_keys_a_secret_has_is_read_without_their_values(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
+    make(vault, tenant)
+    home = f"axon/{tenant.vault_namespace}"
+    at = VaultPath(tenant.vault_namespace, "kv/subkeys/org/billing/stripe")
+    assert vault.read(at) is None
+    bao.admin("POST", home, "kv/data/org/billing/stripe", {"data": {"api_key": "c4n4ry", "nested": {"a": "c4n4ry"}}})
+    found = vault.read(at)
+    assert found is not None
+    assert found["subkeys"] == {"api_key": None, "nested": {"a": None}}
+    assert "c4n4ry" not in repr(found)
+    bao.admin("DELETE", home, "kv/data/org/billing/stripe")
+    assert vault.read(at) is None
+
+
+def test_what_pods_report_is_read_listed_and_removed(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
+    make(vault, tenant)
+    names = runtime(tenant).names
+    folder, entry = (runtimes.served_path(names, tenant, pod) for pod in ("", "pod-1"))
+    assert vault.list(folder) == ()
+    assert vault.read(entry) is None
+    bao.admin("POST", f"axon/{tenant.vault_namespace}", entry.path, {"revision": "r1"})
+    assert vault.list(folder) == ("pod-1",)
+    assert vault.read(entry) == {"revision": "r1"}
+    for _ in range(2):
+        vault.delete(entry)
+    assert vault.list(folder) == ()
+
+
+def test_a_runtimes_role_and_policy_are_listed_and_removed(vault: OpenBao, tenant: TenantNames) -> None:
+    make(vault, tenant)
+    principal = runtime(tenant).names.principal
+    roles, policies = (VaultPath(tenant.vault_namespace, path) for path in ("auth/k8s/role", "sys/policies/acl"))
+    assert vault.list(roles) == (principal,)
+    assert set(vault.list(policies)) == {"default", tenants.ORG_ADMIN_POLICY, principal}
+    for at in runtimes.vault_refs(runtime(tenant).names, tenant):
+        for _ in range(2):
+            vault.delete(at)
+        assert vault.read(at) is None
+    assert vault.list(roles) == ()
+    assert principal not in vault.list(policies)
+
+
+def test_a_namespace_is_deleted_locked_or_not(vault: OpenBao, tenant: TenantNames) -> None:
+    at = tenants.vault_namespace(tenant, TENANT).at
+    for locked in (False, True):
+        make(vault, tenant)
+        if locked:
+            vault.write(VaultPath("", f"sys/namespaces/api-lock/lock/{tenant.vault_namespace}"), {})
+        for _ in range(2):
+            vault.delete(at)
+        deadline = time.monotonic() + 30
+        while vault.read(at) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        # of what was in it, nothing is left to be found by the next owner of the name
+        assert vault.list(VaultPath(tenant.vault_namespace, "sys/policies/acl")) == ()
+
+
+def test_what_needs_an_absent_namespace_waits_for_it(vault: OpenBao, tenant: TenantNames) -> None:
+    inside = VaultPath(tenant.vault_namespace, "sys/policies/acl/x")
+    assert vault.read(inside) is None
+    vault.delete(inside)
+    with pytest.raises(Waiting) as absent:
+        vault.write(inside, {"policy": 'path "x" { capabilities = ["read"] }'})
+    assert absent.value.reason is Reason.DEPENDENCY_NOT_READY
+
+
+def test_a_foreign_namespace_shows_that_it_has_no_mark(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
+    """So that the reconciler can refuse to touch it; OpenBao itself does not know whose it is."""
+    at = tenants.vault_namespace(tenant, TENANT).at
+    bao.admin("POST", "axon", at.path, {"custom_metadata": {"team": "payments"}})
+    found = vault.read(at)
+    assert found is not None
+    assert found["custom_metadata"] == {"team": "payments"}
+
+
+def test_all_tenants_are_listed(vault: OpenBao, tenant: TenantNames) -> None:
+    make(vault, tenant)
+    assert f"{tenant.vault_namespace}/" in vault.list(VaultPath("", "sys/namespaces"))
