@@ -19,7 +19,7 @@ PYTEST := $(RUN) pytest --durations=10
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format generate check-generated unit integration e2e up down status env image sync
+.PHONY: help demo test lint format generate check-generated unit integration e2e up down status env tools image sync
 
 help:  ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,13 +39,15 @@ format: sync  ## Formats the Python sources.
 	$(RUN) ruff check --fix-only .
 	$(RUN) ruff format .
 
-generate: sync  ## Writes the CRDs and the reference anew from the models.
+generate: tools  ## Writes the CRDs and the reference anew from the models, and the install from the chart.
 	$(RUN) python -m axon_operator.api.crds
 	$(RUN) python -m axon_operator.api.docs
+	manifests/install/render.sh
 
-check-generated: sync  ## Fails if `make generate` would change something.
+check-generated: tools  ## Fails if `make generate` would change something.
 	$(RUN) python -m axon_operator.api.crds --check
 	$(RUN) python -m axon_operator.api.docs --check
+	manifests/install/render.sh --check
 
 unit: sync  ## Tests of pure code.
 	$(PYTEST) tests/unit
@@ -67,6 +69,9 @@ status: sync  ## What runs.
 
 env: sync  ## Shell variables for kubectl, bao and the like: eval "$(make env)".
 	@$(RUN) testbed env
+
+tools: sync  ## Builds kubectl, helm and kind, which need no cluster.
+	@$(RUN) testbed tools
 
 image: sync  ## Builds the operator's image from the working tree and gives it to the cluster.
 	@$(RUN) testbed build-operator

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from axon_testbed import backends, cluster, docker, enforcement, images, node, pins, tools
+from axon_testbed import backends, cluster, docker, enforcement, images, node, pins
+from axon_testbed import tools as programs
 from axon_testbed.cluster import Cluster
 from axon_testbed.docker import Daemon
 from axon_testbed.errors import BedError
@@ -64,14 +65,18 @@ def up(
     if unknown:
         raise BedError(f"No such extra: {', '.join(sorted(unknown))}. There is: {', '.join(_EXTRAS)}.")
     with step("test bed up"):
-        for tool in tools.CLIENT_TOOLS:
-            tools.build_go(layout, tool)
+        _client_tools(layout)
         bed = _existing(layout) if existing or _wants_existing() else _kind(layout, extras or [])
         backends.deploy(bed)
         enforcement.prove(bed)
         cluster.wait_for_system(bed)
         backends.wait(bed)
     say(f'kubeconfig: {bed.kubeconfig}    (for a shell: eval "$(uv run testbed env)")')
+
+
+def _client_tools(layout: Layout) -> None:
+    for tool in programs.CLIENT_TOOLS:
+        programs.build_go(layout, tool)
 
 
 def _wants_existing() -> bool:
@@ -128,6 +133,12 @@ def status() -> None:
     Console().print(table)
     if not running:
         raise typer.Exit(1)
+
+
+@_command
+def tools() -> None:
+    """Build the programs that need no cluster: kubectl, helm and kind."""
+    _client_tools(Layout.from_environment())
 
 
 @_command
