@@ -96,5 +96,7 @@ class Reason(StrEnum):
     """Keycloak refused the operator's login or a call."""
     REQUEST_REJECTED = "RequestRejected"
     """A backend rejected a request as invalid; this is a defect or an unsupported server version."""
+    NOT_LEADER = "NotLeader"
+    """This replica no longer leads, so it writes nothing (only in its log)."""
     INTERNAL_ERROR = "InternalError"
     """The operator met an unexpected error; its log has the details under the reconcile id."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from axon_operator.domain.names import RUNTIME_LABEL
+
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON. Dicts, not typed models: those drop unknown fields."""
 
@@ -108,3 +110,13 @@ def ref_of(manifest: Manifest) -> Ref:
     """The object that a manifest describes."""
     metadata = manifest["metadata"]
     return Ref(RESOURCES[manifest["kind"]], metadata.get("namespace", ""), metadata["name"])
+
+
+def runtimes_named(manifest: Manifest) -> tuple[str, ...]:
+    """The runtimes of its namespace that an object speaks of: its own by label, a binding's, a caller's peers."""
+    if manifest["kind"] == BINDING.kind:
+        return (manifest["spec"]["runtimeRef"]["name"],)
+    if manifest["kind"] == RUNTIME.kind:
+        return tuple(sorted({c["runtime"] for c in manifest["spec"].get("connections") or ()}))
+    own = (manifest["metadata"].get("labels") or {}).get(RUNTIME_LABEL)
+    return (own,) if own else ()

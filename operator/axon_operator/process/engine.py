@@ -13,13 +13,16 @@ import structlog
 
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
-from axon_operator.domain.names import RECONCILE_ANNOTATION
-from axon_operator.domain.resources import BINDING, RUNTIME, Manifest, Ref, Resource, ref_of
+from axon_operator.backends.kubernetes.store import Store
+from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames
+from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
 from axon_operator.process.events import event, notes
 from axon_operator.reconcile.engine.controller import Controller, Pass
-from axon_operator.reconcile.engine.queue import Backoff, WorkQueue
+from axon_operator.reconcile.engine.queue import Backoff, Priority, WorkQueue
 
+_SHARES = 8
+"""No tenant has more than this part of the workers: one whose backend hangs leaves the others theirs."""
 _RETRY = Backoff(base=1, cap=60)
 _RETRY_DENIED = Backoff(base=30, cap=600)
 
@@ -30,19 +33,30 @@ class Engine:
     """Runs passes over objects until it is stopped."""
 
     def __init__(
-        self, controllers: Mapping[Resource, Controller[Any]], kubernetes: Kubernetes, *, workers: int, namespace: str
+        self,
+        controllers: Mapping[Resource, Controller[Any]],
+        kubernetes: Kubernetes,
+        store: Store,
+        *,
+        workers: int,
+        namespace: str,
     ) -> None:
         """`namespace`: where Events about cluster-scoped objects go."""
         self._controllers = controllers
         self._kubernetes = kubernetes
+        self._store = store
         self._namespace = namespace
-        self._queue = WorkQueue()
-        self._seen: dict[str, tuple[Any, ...]] = {}
+        self._queue = WorkQueue(tenant=tenant_namespace, share=max(1, workers // _SHARES), waited=_observe_wait)
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
-        metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue))
+        self._started = False
+        for priority in Priority:
+            depth = metrics.QUEUE_DEPTH.labels(priority.name.lower())
+            depth.set_function(lambda p=priority: self._queue.depth(p))
+        store.subscribe(self._changed)
 
     def start(self) -> None:
-        """Starts the workers."""
+        """Starts the workers. What the watches tell before that only fills the queue."""
+        self._started = True
         for thread in self._threads:
             thread.start()
 
@@ -59,21 +73,52 @@ class Engine:
         return all(thread.is_alive() for thread in self._threads)
 
     def notice(self, kind: str | None, live: Manifest) -> None:
-        """Intake of a watch event (`kind`: ADDED, MODIFIED, DELETED, None for the initial list).
-
-        Our own status writes come back as events; they change nothing that a pass depends on.
-        """
-        uid, key = live["metadata"]["uid"], ref_of(live)
+        """Intake of Kopf's watch events (`kind`: ADDED, MODIFIED, DELETED, None for the initial list)."""
         if kind == "DELETED":
-            self._seen.pop(uid, None)
-        elif self._seen.get(uid) == (fingerprint := _fingerprint(live)):
-            return
+            self._store.gone(ref_of(live), live["metadata"]["uid"])
         else:
-            self._seen[uid] = fingerprint
-            self._queue.add(key)
-        if key.resource is BINDING:
+            self._store.watched(live)
+
+    def _changed(self, before: Manifest | None, after: Manifest | None) -> None:
+        """Something that is watched is new, another, or gone."""
+        live = after or before
+        if live is None:
+            return
+        key = ref_of(live)
+        if key.resource in self._controllers:
+            self._own_changed(key, before, after)
+        elif self._started:
+            # before that, children are only the picture that the first passes look at
+            self._child_changed(key, before, after)
+
+    def _own_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
+        live = after or before or {}
+        if before and after and fingerprint(before) == fingerprint(after):
+            return  # our own status writes come back; they change nothing that a pass depends on
+        # at first sight of an object that was carried out before, nobody is waiting
+        edited = before is not None or not observed(live)
+        if after:
+            self._ask(key, edited=edited)
+        if edited and key.resource is BINDING:
             # the runtime is the one that acts on its bindings
-            self._queue.add(Ref(RUNTIME, key.namespace, live["spec"]["runtimeRef"]["name"]))
+            self._ask(Ref(RUNTIME, key.namespace, live["spec"]["runtimeRef"]["name"]), edited=True)
+
+    def _child_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
+        owner = owner_of(after or before or {})
+        if owner is None:
+            return
+        if key.resource is not POD:
+            self._ask(owner, edited=False, priority=Priority.URGENT)
+        elif pod_fingerprint(before) != pod_fingerprint(after):
+            self._ask(owner, edited=True)
+            for binding in self._store.referring(BINDING, owner.namespace, owner.name):
+                self._ask(ref_of(binding), edited=True)
+
+    def _ask(self, key: Ref, *, edited: bool, priority: Priority | None = None) -> None:
+        """Puts a key into the queue; after an edit, the next pass asks all three systems."""
+        if edited:
+            self._controllers[key.resource].expire(key)
+        self._queue.add(key, priority or (Priority.URGENT if edited else Priority.ROUTINE))
 
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
@@ -109,7 +154,7 @@ class Engine:
         for error in done.outcome.errors:
             log.debug("not complete", outcome=type(error).__name__, reason=error.reason, message=error.message)
         for related in done.related:
-            self._queue.add(related)
+            self._ask(related, edited=True)
         if done.live is not None:
             self._tell(done, done.live)
         if done.next is None:
@@ -118,7 +163,8 @@ class Engine:
             self._queue.add_failed(key, done.next.backoff)
         else:
             self._queue.forget(key)
-            self._queue.add_after(key, done.next.after * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
+            spread = random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
+            self._queue.add_after(key, done.next.after * spread, done.next.priority)
         return type(done.outcome.errors[0]).__name__.lower() if done.outcome.errors else "ok"
 
     def _tell(self, done: Pass, live: Manifest) -> None:
@@ -131,10 +177,58 @@ class Engine:
                 log.warning("event not recorded", reason=error.reason, message=error.message)
 
 
-def _fingerprint(live: Manifest) -> tuple[Any, ...]:
+def tenant_namespace(key: Ref) -> str:
+    """Whose turn a key belongs to: a Tenant takes turns with what is in its namespace."""
+    return key.namespace or TenantNames(key.name, "").namespace
+
+
+def owner_of(child: Manifest) -> Ref | None:
+    """The object of ours that a child belongs to, by its labels."""
+    metadata = child["metadata"]
+    labels = metadata.get("labels") or {}
+    if RUNTIME_LABEL in labels:
+        return Ref(RUNTIME, metadata["namespace"], labels[RUNTIME_LABEL])
+    return Ref(TENANT, "", labels[TENANT_LABEL]) if TENANT_LABEL in labels else None
+
+
+def observed(live: Manifest) -> bool:
+    """Whether the newest spec has been looked at before."""
+    return bool((live.get("status") or {}).get("observedGeneration") == live["metadata"]["generation"])
+
+
+def fingerprint(live: Manifest) -> tuple[Any, ...]:
+    """What a pass over one of our objects depends on in it."""
     metadata = live["metadata"]
     annotations = metadata.get("annotations") or {}
-    return (metadata.get("generation"), metadata.get("deletionTimestamp"), annotations.get(RECONCILE_ANNOTATION))
+    return (
+        metadata["uid"],
+        metadata["generation"],
+        metadata.get("deletionTimestamp"),
+        metadata.get("finalizers"),
+        annotations.get(RECONCILE_ANNOTATION),
+    )
+
+
+def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
+    """What a runtime's and its bindings' state depends on in a pod: not its probes' times and the like."""
+    if pod is None:
+        return ()
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    states = [(c["name"], c.get("ready"), sorted(c.get("state") or {})) for c in containers]
+    return metadata["uid"], "deletionTimestamp" in metadata, metadata.get("annotations"), status.get("phase"), states
+
+
+def _observe_wait(priority: Priority, seconds: float) -> None:
+    metrics.QUEUE_WAIT.labels(priority.name.lower()).observe(seconds)
+
+
+def report_failure(error: Exception) -> None:
+    """Logs why a watch failed; it is begun again."""
+    if isinstance(error, ReconcileError):
+        log.warning("watch failed", reason=error.reason, message=error.message)
+    else:
+        report_defect(error)
 
 
 def report_defect(error: Exception) -> None:

@@ -19,7 +19,27 @@ CHANGES = Counter(
     ["kind", "verb"],
     registry=REGISTRY,
 )
-QUEUE_DEPTH = Gauge("axon_operator_queue_depth", "Objects that wait for a worker.", registry=REGISTRY)
+QUEUE_DEPTH = Gauge(
+    "axon_operator_queue_depth", "Objects that wait for a worker, by priority.", ["priority"], registry=REGISTRY
+)
+QUEUE_WAIT = Histogram(
+    "axon_operator_queue_wait_seconds",
+    "Time that an object has waited for a worker, by priority.",
+    ["priority"],
+    registry=REGISTRY,
+)
+INFORMER_AGE = Gauge(
+    "axon_operator_informer_age_seconds",
+    "Time since the API server last said something about a watched kind.",
+    ["kind"],
+    registry=REGISTRY,
+)
+BREAKER_OPEN = Gauge(
+    "axon_operator_breaker_open",
+    "Circuit breakers that are open, one per tenant and one for the whole backend.",
+    ["backend"],
+    registry=REGISTRY,
+)
 BACKEND_CALLS = Counter(
     "axon_operator_backend_calls_total",
     "Calls of a backend, by verb and outcome.",

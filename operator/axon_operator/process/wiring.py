@@ -1,12 +1,44 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from axon_operator.api.reasons import Reason
+from axon_operator.backends.guard import (
+    Breakers,
+    Fence,
+    Guard,
+    GuardedKeycloak,
+    GuardedKubernetes,
+    GuardedVault,
+)
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
+from axon_operator.backends.kubernetes.cached import CachedKubernetes
+from axon_operator.backends.kubernetes.informer import Informer, Informers
+from axon_operator.backends.kubernetes.store import Store
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
-from axon_operator.process.engine import Engine, report_defect
+from axon_operator.domain.names import MANAGED_BY, MANAGED_BY_LABEL, TENANT_LABEL
+from axon_operator.domain.resources import (
+    BINDING,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    LIMIT_RANGE,
+    NAMESPACE,
+    NETWORK_POLICY,
+    POD,
+    RESOURCE_QUOTA,
+    ROLE_BINDING,
+    RUNTIME,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    TENANT,
+    Resource,
+)
+from axon_operator.process import metrics
+from axon_operator.process.engine import Engine, report_defect, report_failure
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
 from axon_operator.reconcile.binding import BindingReconciler
@@ -15,17 +47,68 @@ from axon_operator.reconcile.engine.plan import Backends
 from axon_operator.reconcile.runtime import RuntimeReconciler
 from axon_operator.reconcile.tenant import TenantReconciler
 
+_OURS = {MANAGED_BY_LABEL: MANAGED_BY}
+_WATCHED: Mapping[Resource, Mapping[str, str] | None] = {
+    TENANT: None,
+    RUNTIME: None,
+    BINDING: None,
+    # by its presence: pods carry no mark of ours but the tenant's name
+    POD: {TENANT_LABEL: ""},
+    **dict.fromkeys(
+        (
+            NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, LIMIT_RANGE, ROLE_BINDING,
+            SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT,
+        ),
+        _OURS,
+    ),
+}  # fmt: skip
+"""The kinds that are watched, with the labels that what concerns the operator carries."""
+
+_KEYCLOAK_CALLS = 8
+"""Calls at the same time: a realm costs Keycloak about a second of its CPU (measured)."""
+
 _CLUSTER_EVENTS = "default"
 """Where Kubernetes keeps Events about cluster-scoped objects."""
 
 
-def build(settings: Settings) -> Engine:
-    """The engine, not yet started. Talks to nobody."""
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The parts that are started and stopped."""
+
+    engine: Engine
+    informers: Informers
+
+
+def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
+    """Everything, not yet started. Talks to nobody.
+
+    `leads`: whether this process may write now.
+    """
     platform = settings.platform()
+    store = Store(_WATCHED)
+    api = KubernetesApi(
+        timeout=settings.backend_timeout,
+        connections=settings.workers + len(_WATCHED),
+        observe=observe_call,
+        written=store.written,
+        removed=store.removed,
+    )
+    informers = Informers(api, tuple(Informer(api, store, r, s, report_failure) for r, s in _WATCHED.items()))
+    for resource in _WATCHED:
+        metrics.INFORMER_AGE.labels(resource.kind).set_function(lambda kind=resource.kind: informers.ages()[kind])
+    fence = Fence(leads)
     backends = Backends(
-        kubernetes=KubernetesApi(timeout=settings.backend_timeout, connections=settings.workers, observe=observe_call),
-        vault=OpenBao(_openbao(settings), observe=observe_call),
-        keycloak=KeycloakAdmin(_keycloak(settings), observe=observe_call),
+        kubernetes=GuardedKubernetes(CachedKubernetes(api, store), fence),
+        vault=GuardedVault(
+            OpenBao(_openbao(settings), observe=observe_call),
+            _guard("openbao", Reason.VAULT_UNAVAILABLE, settings.workers, settings),
+            fence,
+        ),
+        keycloak=GuardedKeycloak(
+            KeycloakAdmin(_keycloak(settings), observe=observe_call),
+            _guard("keycloak", Reason.KEYCLOAK_UNAVAILABLE, _KEYCLOAK_CALLS, settings),
+            fence,
+        ),
     )
     reconcilers: tuple[Reconciler[Any], ...] = (
         TenantReconciler(backends, platform),
@@ -36,7 +119,14 @@ def build(settings: Settings) -> Engine:
         r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now, report=report_defect)
         for r in reconcilers
     }
-    return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)
+    engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)
+    return Operator(engine, informers)
+
+
+def _guard(backend: str, reason: Reason, limit: int, settings: Settings) -> Guard:
+    breakers = Breakers()
+    metrics.BREAKER_OPEN.labels(backend).set_function(breakers.open)
+    return Guard(backend, reason, limit=limit, patience=settings.backend_timeout, breakers=breakers)
 
 
 def _openbao(settings: Settings) -> OpenBaoSettings:

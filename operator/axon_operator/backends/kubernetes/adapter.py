@@ -6,19 +6,22 @@ Not its typed models: they drop unknown fields, and print a bad object's content
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import urllib3.exceptions
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
+from kubernetes.client.rest import RESTResponse
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.backends.observe import Observe, ignore
-from axon_operator.domain.resources import Manifest, Ref, Resource, ref_of
+from axon_operator.domain.resources import Manifest, Ref, Resource, ref_of, runtimes_named
 
 FIELD_MANAGER: Final = "axon-operator"
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -26,13 +29,34 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _CONNECT_TIMEOUT: Final = 3.0
+_PAGE: Final = "500"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list."""
+
+    items: Sequence[Manifest]
+    version: int
+    """The resourceVersion of the moment that the whole list shows."""
 
 
 class KubernetesApi:
     """Talks to the API server that the environment names (in-cluster, else kubeconfig)."""
 
-    def __init__(self, *, timeout: float, connections: int, observe: Observe = ignore) -> None:
-        """`timeout`: seconds for one answer; `connections`: as many as there are workers."""
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        connections: int,
+        observe: Observe = ignore,
+        written: Callable[[Manifest], None] = lambda _manifest: None,
+        removed: Callable[[Ref, str], None] = lambda _ref, _uid: None,
+    ) -> None:
+        """`timeout`: seconds for one answer; `connections`: as many as there are workers and watches.
+
+        `written`: told of the object as it is after a write; `removed`: of one that it has removed.
+        """
         configuration = Configuration()
         try:
             load_incluster_config(client_configuration=configuration)
@@ -41,8 +65,12 @@ class KubernetesApi:
         configuration.connection_pool_maxsize = connections
         configuration.retries = False
         self._client = ApiClient(configuration)
-        self._timeout = (_CONNECT_TIMEOUT, timeout)
+        self._timeout = timeout
         self._observe = observe
+        self._written = written
+        self._removed = removed
+        self.answered_at = float("-inf")
+        """When the API server last answered anything, on the monotonic clock."""
 
     def get(self, ref: Ref) -> Manifest | None:
         """See `Kubernetes.get`."""
@@ -51,22 +79,64 @@ class KubernetesApi:
     def list(
         self, resource: Resource, namespace: str, selector: Mapping[str, str] | None = None
     ) -> tuple[Manifest, ...]:
-        """See `Kubernetes.list`. Pages of 500."""
-        found: list[Manifest] = []
-        query = {"limit": "500"}
-        if selector:
-            query["labelSelector"] = ",".join(f"{name}={value}" for name, value in sorted(selector.items()))
+        """See `Kubernetes.list`."""
+        return tuple(item for page in self.pages(resource, namespace, selector) for item in page.items)
+
+    def referring(self, resource: Resource, namespace: str, runtime: str) -> tuple[Manifest, ...]:
+        """See `Kubernetes.referring`."""
+        return tuple(m for m in self.list(resource, namespace) if runtime in runtimes_named(m))
+
+    def pages(self, resource: Resource, namespace: str, selector: Mapping[str, str] | None = None) -> Iterator[Page]:
+        """A list in pages, all of one moment.
+
+        Raises:
+            Expired: the list took so long that the server has forgotten that moment.
+        """
         ref = Ref(resource, namespace, "*")
+        query = {"limit": _PAGE, **_label_selector(selector)}
         while True:
             page = self._call("list", ref, _path(resource, namespace), query=query) or {}
+            metadata = page.get("metadata") or {}
             # items of a list come without their kind
-            found += [
-                {"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page.get("items") or []
-            ]
-            token = (page.get("metadata") or {}).get("continue")
-            if not token:
-                return tuple(found)
-            query["continue"] = token
+            kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+            yield Page([{**kind, **item} for item in page.get("items") or []], int(metadata.get("resourceVersion", 0)))
+            query["continue"] = metadata.get("continue") or ""
+            if not query["continue"]:
+                return
+
+    def watch(
+        self, resource: Resource, version: int, selector: Mapping[str, str] | None, *, lasts: int, silence: float
+    ) -> Iterator[Mapping[str, Any]]:
+        """Watch events after a version, bookmarks among them, until the server ends the stream.
+
+        Args:
+            resource: the kind, watched in all namespaces.
+            version: the resourceVersion after which to begin.
+            selector: labels that the objects carry.
+            lasts: seconds after which the server is to end the stream.
+            silence: seconds without a byte after which the stream counts as dead. Bookmarks come every minute.
+
+        Raises:
+            Expired: the server has forgotten that version; list again.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(lasts),
+            **_label_selector(selector),
+        }
+        ref = Ref(resource, "", "*")
+        with self._mapped("watch", ref):
+            response = self._request("GET", f"{_path(resource, '')}?{urlencode(query)}", None, "", silence)
+            try:
+                if response.status != 200:
+                    raise _error(response.status, response.read(), "watch", ref)
+                for line in response.response:
+                    self.answered_at = time.monotonic()
+                    yield _event(json.loads(line), ref)
+            finally:
+                response.response.close()
 
     def create(self, manifest: Manifest) -> None:
         """See `Kubernetes.create`."""
@@ -138,6 +208,8 @@ class KubernetesApi:
             content=_MERGE,
             missing_ok=True,
         )
+        if not finalizers and "deletionTimestamp" in live["metadata"]:
+            self._removed(ref, live["metadata"]["uid"])
 
     def _call(
         self,
@@ -151,15 +223,35 @@ class KubernetesApi:
         content: str = "application/json",
         missing_ok: bool = False,
     ) -> dict[str, Any] | None:
+        with self._mapped(verb, ref):
+            response = self._request(
+                method, f"{path}?{urlencode(query)}" if query else path, body, content, self._timeout
+            )
+            data = response.read()
+            self.answered_at = time.monotonic()
+            if response.status == 404 and missing_ok:
+                return None
+            if not 200 <= response.status < 300:
+                raise _error(response.status, data, verb, ref)
+            answer = cast("dict[str, Any]", json.loads(data))
+        if method != "GET":
+            self._note(answer, ref)
+        return answer
+
+    def _note(self, answer: dict[str, Any], ref: Ref) -> None:
+        """Tells what a write has led to: the object as it is now, or that it is gone."""
+        if answer["kind"] == "Status":
+            self._removed(ref, answer["details"]["uid"])
+        else:
+            self._written(answer)
+
+    @contextmanager
+    def _mapped(self, verb: str, ref: Ref) -> Iterator[None]:
+        """Around one exchange: counts it, and turns what the libraries raise into an error of ours."""
         started = time.monotonic()
         outcome = "ok"
         try:
-            status, data = self._send(method, f"{path}?{urlencode(query)}" if query else path, body, content)
-            if status == 404 and missing_ok:
-                return None
-            if not 200 <= status < 300:
-                raise _error(status, data, verb, ref)
-            return cast("dict[str, Any]", json.loads(data))
+            yield
         except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError):
             outcome = "transient"
             raise Transient(Reason.KUBERNETES_UNAVAILABLE, f"The API server did not answer ({verb} {ref}).") from None
@@ -169,13 +261,30 @@ class KubernetesApi:
         finally:
             self._observe("kubernetes", verb, outcome, time.monotonic() - started)
 
-    def _send(self, method: str, path: str, body: Any, content: str) -> tuple[int, bytes]:
-        headers = {"Content-Type": content, "Accept": "application/json"}
+    def _request(self, method: str, path: str, body: Any, content: str, timeout: float) -> RESTResponse:
+        """`timeout`: seconds without a byte."""
+        headers = {"Accept": "application/json", **({"Content-Type": content} if content else {})}
         # adds the current bearer token, which in the cluster is re-read from its file
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._client.configuration.host}{path}"
-        response = self._client.call_api(method, url, headers, body, _request_timeout=self._timeout)
-        return response.status, response.read()
+        return self._client.call_api(method, url, headers, body, _request_timeout=(_CONNECT_TIMEOUT, timeout))
+
+
+class Expired(Transient):
+    """The API server no longer knows the state that was asked for: list again."""
+
+
+def _label_selector(selector: Mapping[str, str] | None) -> dict[str, str]:
+    """A selector; an empty value means that the label has to be there."""
+    if not selector:
+        return {}
+    return {"labelSelector": ",".join(f"{k}={v}" if v else k for k, v in sorted(selector.items()))}
+
+
+def _event(event: Mapping[str, Any], ref: Ref) -> Mapping[str, Any]:
+    if event.get("type") == "ERROR":
+        raise _error(int((event.get("object") or {}).get("code", 500)), b"", "watch", ref)
+    return event
 
 
 def _error(status: int, body: bytes, verb: str, ref: Ref) -> ReconcileError:
@@ -196,6 +305,8 @@ def _error(status: int, body: bytes, verb: str, ref: Ref) -> ReconcileError:
             return Waiting(Reason.DEPENDENCY_NOT_READY, f"What {ref} belongs to does not exist yet.", after=1.0)
         case 409:
             return _conflict(body, verb, ref)
+        case 410:
+            return Expired(Reason.KUBERNETES_UNAVAILABLE, f"The API server forgot the state asked for ({verb} {ref}).")
         case 422:
             return Terminal(
                 Reason.REQUEST_REJECTED,

@@ -20,6 +20,9 @@ class Kubernetes(Protocol):
     ) -> tuple[Manifest, ...]:
         """The objects of a namespace (all namespaces if empty) that carry the labels."""
 
+    def referring(self, resource: Resource, namespace: str, runtime: str) -> tuple[Manifest, ...]:
+        """The objects of a namespace that speak of a runtime by name (`domain.resources.runtimes_named`)."""
+
     def create(self, manifest: Manifest) -> None:
         """Create, never adopt; `Waiting` if it exists already: whose it is must be read first."""
 

@@ -1,6 +1,8 @@
 """One pass over one object: read, plan, apply, summarize, write the status if it differs."""
 
 import datetime
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -10,10 +12,10 @@ from pydantic import ValidationError
 from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient
-from axon_operator.domain.names import FINALIZER
+from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION
 from axon_operator.domain.resources import Manifest, Ref, Resource
 from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage, apply
-from axon_operator.reconcile.engine.summary import Next, Observation, conditions, next_pass
+from axon_operator.reconcile.engine.summary import Next, Observation, conditions, is_settled, next_pass
 
 Input = TypeVar("Input")
 
@@ -23,8 +25,8 @@ class Reconciler(Protocol[Input]):
 
     resource: Resource
 
-    def gather(self, live: Manifest) -> Input:
-        """All reads."""
+    def gather(self, live: Manifest, *, ask: bool) -> Input:
+        """All reads. Without `ask`, OpenBao and Keycloak are not read but taken to be as last observed."""
 
     def plan(self, seen: Input) -> Plan:
         """What is to be done; pure."""
@@ -52,6 +54,18 @@ class Pass:
 _DELETION_PATIENCE = datetime.timedelta(minutes=2)
 """After this long, what a deletion waits for is shown as what blocks it. Only a hint: it compares two clocks."""
 
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """An object that was found as planned in all three systems."""
+
+    uid: str
+    request: str | None
+    """The reconcile request that this answers."""
+    until: float
+    """When OpenBao and Keycloak are to be compared again, on the monotonic clock."""
+
+
 _NOTHING = Pass(None, Outcome(), (), (), (), None)
 
 
@@ -66,6 +80,7 @@ class Controller(Generic[Input]):
         resync: float,
         now: Callable[[], datetime.datetime],
         report: Callable[[Exception], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`resync`: seconds after which a settled object is compared with the backends again.
 
@@ -76,14 +91,71 @@ class Controller(Generic[Input]):
         self._resync = resync
         self._now = now
         self._report = report
+        self._clock = clock
+        self._settled: dict[Ref, _Settled] = {}
+        self._expired: set[Ref] = set()
+
+    def expire(self, key: Ref) -> None:
+        """The next pass must ask all three systems. To be called from any thread."""
+        self._expired.add(key)
 
     def run(self, key: Ref) -> Pass:
-        """One pass. Raises only when not even the status can be read or written."""
+        """One pass. Raises only when not even the status can be read or written.
+
+        A settled object is first only glanced at: while nothing in Kubernetes speaks against it, OpenBao and
+        Keycloak are asked no more often than every `resync` seconds.
+        """
+        expired = self._take_expired(key)
         live = self._claimed(key)
         if live is None:
+            self._settled.pop(key, None)
             return _NOTHING
+        if not expired and (glance := self._glance(key, live)):
+            return glance
+        done = self._full(key, live)
+        if done.outcome.complete and done.next:
+            self._settled[key] = self._settle(live, self._resync)
+        else:
+            self._settled.pop(key, None)
+        return done
+
+    def _take_expired(self, key: Ref) -> bool:
+        try:
+            self._expired.remove(key)
+        except KeyError:
+            return False
+        return True
+
+    def _settle(self, live: Manifest, seconds: float) -> _Settled:
+        metadata = live["metadata"]
+        request = (metadata.get("annotations") or {}).get(RECONCILE_ANNOTATION)
+        return _Settled(metadata["uid"], request, self._clock() + seconds)
+
+    def _glance(self, key: Ref, live: Manifest) -> Pass | None:
+        """A pass without a single call; None unless it finds a settled object as it was."""
+        before = _conditions(live)
+        if "deletionTimestamp" in live["metadata"] or not is_settled(before, live["metadata"]["generation"]):
+            return None
+        # after a start, what the status says is believed for a part of the interval: the first look at all
+        # objects must not become a storm
+        first = self._settle(live, self._resync * random.uniform(0, 1))  # noqa: S311 - spreads load, guards nothing
+        known = self._settled.setdefault(key, first)
+        rest = known.until - self._clock()
+        if rest <= 0 or (known.uid, known.request) != (first.uid, first.request):
+            return None
+        seen, plan = self._planned(live, ask=False)
+        if seen is None or plan.changes or any(stage.problem for stage in plan.stages):
+            return None
+        outcome = apply(plan, self._backends)
+        after = self._conditions(live, outcome, before, deleting=False)
+        if self._status(live, after, self._reconciler.status(seen)) != live["status"]:
+            return None
+        return Pass(Next(rest), outcome, before, after, (), live)
+
+    def _full(self, key: Ref, live: Manifest) -> Pass:
+        """A pass that asks all three systems."""
         deleting = "deletionTimestamp" in live["metadata"]
-        seen, plan = self._planned(live)
+        seen, plan = self._planned(live, ask=True)
         outcome = apply(plan, self._backends)
         if deleting and outcome.complete:
             self._release(live)
@@ -114,9 +186,9 @@ class Controller(Generic[Input]):
         finalizers = tuple(f for f in live["metadata"]["finalizers"] if f != FINALIZER)
         self._backends.kubernetes.set_finalizers(live, finalizers)
 
-    def _planned(self, live: Manifest) -> tuple[Input | None, Plan]:
+    def _planned(self, live: Manifest, *, ask: bool) -> tuple[Input | None, Plan]:
         try:
-            seen = self._reconciler.gather(live)
+            seen = self._reconciler.gather(live, ask=ask)
             return seen, self._reconciler.plan(seen)
         except ReconcileError as error:
             return None, _nothing_but(error)
@@ -147,15 +219,18 @@ class Controller(Generic[Input]):
 
     def _write_status(self, key: Ref, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any]) -> None:
         """Once per pass, and only when it differs."""
+        wanted = self._status(live, after, extra)
+        if wanted != (live.get("status") or {}):
+            self._backends.kubernetes.patch_status(key, wanted)
+
+    def _status(self, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any]) -> dict[str, Any]:
         current = live.get("status") or {}
-        wanted = {
+        return {
             **({} if extra else {k: v for k, v in current.items() if k != "conditions"}),
             **extra,
             "observedGeneration": live["metadata"]["generation"],
             "conditions": [c.to_json() for c in after],
         }
-        if wanted != current:
-            self._backends.kubernetes.patch_status(key, wanted)
 
 
 def _nothing_but(error: ReconcileError) -> Plan:

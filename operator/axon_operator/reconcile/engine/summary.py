@@ -7,7 +7,7 @@ from axon_operator.api.conditions import Condition, ConditionStatus, transition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.reconcile.engine.plan import Outcome, StageOutcome
-from axon_operator.reconcile.engine.queue import Backoff
+from axon_operator.reconcile.engine.queue import Backoff, Priority
 
 _KSTATUS = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
 
@@ -38,10 +38,13 @@ class Next:
     after: float
     """Seconds, where `backoff` does not say otherwise."""
     backoff: Backoff | None = None
+    priority: Priority = Priority.ROUTINE
 
 
 _RETRY = Backoff(base=0.5, cap=60)
 _RETRY_DENIED = Backoff(base=30, cap=600)
+_STEP = 5.0
+"""Seconds. Who waits for less is on the way from an edit to its effect, and goes before routine work."""
 
 
 def next_pass(outcome: Outcome, *, resync: float) -> Next:
@@ -50,7 +53,15 @@ def next_pass(outcome: Outcome, *, resync: float) -> Next:
         return Next(resync, _RETRY)
     if any(isinstance(e, Denied) for e in outcome.errors):
         return Next(resync, _RETRY_DENIED)
-    return Next(min([resync, *(e.after for e in outcome.errors if isinstance(e, Waiting))]))
+    after = min([resync, *(e.after for e in outcome.errors if isinstance(e, Waiting))])
+    return Next(after, priority=Priority.URGENT if after < _STEP else Priority.ROUTINE)
+
+
+def is_settled(known: Sequence[Condition], generation: int) -> bool:
+    """Whether the conditions say that an object is as its newest spec wants it, in all systems."""
+    good = all(c.status == "True" and c.observed_generation == generation for c in known)
+    types = {c.type for c in known}
+    return good and ConditionType.READY in types and not types & (_KSTATUS - {ConditionType.READY})
 
 
 def _last_known(seen: Observation) -> list[Condition]:
