@@ -7,6 +7,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -50,8 +51,7 @@ class Engine:
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._started = False
         for priority in Priority:
-            depth = metrics.QUEUE_DEPTH.labels(priority.name.lower())
-            depth.set_function(lambda p=priority: self._queue.depth(p))
+            metrics.QUEUE_DEPTH.labels(priority.name.lower()).set_function(partial(self._queue.depth, priority))
         store.subscribe(self._changed)
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from axon_operator.api.reasons import Reason
@@ -95,7 +96,7 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
     )
     informers = Informers(api, tuple(Informer(api, store, r, s, report_failure) for r, s in _WATCHED.items()))
     for resource in _WATCHED:
-        metrics.INFORMER_AGE.labels(resource.kind).set_function(lambda kind=resource.kind: informers.ages()[kind])
+        metrics.INFORMER_AGE.labels(resource.kind).set_function(partial(informers.age, resource))
     fence = Fence(leads)
     backends = Backends(
         kubernetes=GuardedKubernetes(CachedKubernetes(api, store), fence),

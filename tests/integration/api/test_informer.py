@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from axon_operator.backends.errors import Waiting
 from axon_operator.backends.kubernetes import adapter
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.kubernetes.cached import CachedKubernetes
@@ -147,7 +148,7 @@ def test_a_dead_watch_fails_liveness_while_the_server_answers_and_not_while_it_i
         # another connection: the server answers
         watch.api.get(Ref(CONFIG_MAP, watch.namespace, "a"))
         if informers.alive:
-            raise Unmet(f"still alive at {informers.ages()}")
+            raise Unmet(f"still alive at {informers.age(CONFIG_MAP)}")
 
     until("liveness fails", dead, timeout=15)
     watch.api.answered_at = float("-inf")
@@ -161,7 +162,7 @@ def test_what_is_foreign_is_seen_before_anything_is_made_of_that_name(watch: Wat
     ref = Ref(CONFIG_MAP, watch.namespace, "taken")
     assert kubernetes.get(ref) is None
     for attempt in (kubernetes.apply, kubernetes.create):
-        with pytest.raises(adapter.Waiting, match="mark is read next"):
+        with pytest.raises(Waiting, match="mark is read next"):
             attempt(child(watch.namespace, "taken", "ours"))
     live = kubernetes.get(ref)
     assert live

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Wire:
@@ -23,7 +23,7 @@ class Wire:
         pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for end in pair:
-                with _ignored():
+                with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
@@ -66,18 +66,10 @@ class Wire:
             return None
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with _ignored():
+        with suppress(OSError):
             while data := source.recv(65536):
                 if source not in self._mute:
                     target.sendall(data)
         for end in (source, target):
-            with _ignored():
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def _ignored() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        pass

@@ -27,6 +27,7 @@ def key(tenant: str, name: str = "x") -> Ref:
 
 
 A, B = key("a"), key("b")
+_COIN: st.SearchStrategy[bool] = st.booleans()
 
 
 def new_queue(clock: Clock | None = None, *, share: int = 4) -> WorkQueue:
@@ -178,10 +179,12 @@ def test_every_key_is_handed_out_no_key_twice_at_once_and_no_share_exceeded(
 
     for tenant, name, priority in adds:
         queue.add(key(str(tenant), str(name)), priority)
-        if data.draw(st.booleans()) and not active:
-            take()
-        elif active and data.draw(st.booleans()):
-            queue.done(active.pop())
+        busy = bool(active)
+        if data.draw(_COIN):
+            if busy:
+                queue.done(active.pop())
+            else:
+                take()
     while active or waiting(queue):
         if active:
             queue.done(active.pop())

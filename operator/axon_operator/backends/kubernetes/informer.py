@@ -149,11 +149,10 @@ class Informers:
 
         While the API server itself is away this stays true: a restart of the operator would not help.
         """
-        now = time.monotonic()
-        away = now - self._api.answered_at > _ANSWERS_LATELY
-        return away or all(age <= self._deadline for age in self.ages().values())
+        away = time.monotonic() - self._api.answered_at > _ANSWERS_LATELY
+        return away or all(self.age(informer.resource) <= self._deadline for informer in self._informers)
 
-    def ages(self) -> dict[str, float]:
-        """Seconds since something was heard, by kind."""
-        now = time.monotonic()
-        return {informer.resource.kind: now - informer.heard_at for informer in self._informers}
+    def age(self, resource: Resource) -> float:
+        """Seconds since something was heard about a kind."""
+        heard = (informer.heard_at for informer in self._informers if informer.resource is resource)
+        return time.monotonic() - max(heard)
