@@ -36,6 +36,15 @@ def _digest(*parts: str, length: int) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:length]
 
 
+SHARDS = 16
+"""Fixed, because a tenant must never change its shard."""
+
+
+def shard_of(namespace: str) -> int:
+    """The shard of a tenant, by the name of its namespace: a Tenant and all that is in it share one."""
+    return int(_digest(namespace, length=8), 16) % SHARDS
+
+
 @dataclass(frozen=True, slots=True)
 class TenantNames:
     """Where a tenant lives in the three systems."""

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import structlog
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames
+from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames, shard_of
 from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
 from axon_operator.process.events import event, notes
@@ -41,12 +41,18 @@ class Engine:
         *,
         workers: int,
         namespace: str,
+        owns: Callable[[int], bool] = lambda _shard: True,
     ) -> None:
-        """`namespace`: where Events about cluster-scoped objects go."""
+        """`namespace`: where Events about cluster-scoped objects go.
+
+        `owns`: which shards of tenants this process works on. One leader works on all; shards with a Lease each
+        would be decided here and nowhere else.
+        """
         self._controllers = controllers
         self._kubernetes = kubernetes
         self._store = store
         self._namespace = namespace
+        self._owns = owns
         self._queue = WorkQueue(tenant=tenant_namespace, share=max(1, workers // _SHARES), waited=_observe_wait)
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._started = False
@@ -116,6 +122,8 @@ class Engine:
 
     def _ask(self, key: Ref, *, edited: bool, priority: Priority | None = None) -> None:
         """Puts a key into the queue; after an edit, the next pass asks all three systems."""
+        if not self._owns(shard_of(tenant_namespace(key))):
+            return
         if edited:
             self._controllers[key.resource].expire(key)
         self._queue.add(key, priority or (Priority.URGENT if edited else Priority.ROUTINE))
