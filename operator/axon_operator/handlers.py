@@ -14,29 +14,44 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import kopf
+import structlog
 from pydantic import ValidationError
 
 from axon_operator.api import GROUP, VERSION
 from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process import health, logs, metrics
 from axon_operator.process.engine import Engine
+from axon_operator.process.lease import Elector
 from axon_operator.process.settings import Settings
-from axon_operator.process.wiring import build
+from axon_operator.process.wiring import build, elector
 
 _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
 
+log = structlog.stdlib.get_logger("axon_operator")
 
-def registry(engine: Engine, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
-    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun."""
+
+def registry(
+    engine: Engine, candidate: Elector, settings: Settings, watching: threading.Event
+) -> kopf.OperatorRegistry:
+    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun.
+
+    Every process watches and fills its queue; the workers start in the one that leads.
+    """
     handlers = kopf.OperatorRegistry()
     probes: list[ThreadingHTTPServer] = []
 
+    def live() -> bool:
+        return engine.alive and candidate.alive
+
+    def ready() -> bool:
+        """A standby is as ready as the leader: it watches, and can take over."""
+        return live() and watching.is_set()
+
     @kopf.on.startup(registry=handlers)
     async def startup(**_: Any) -> None:
-        engine.start()
-        ready = lambda: engine.alive and watching.is_set()  # noqa: E731
-        probes.append(health.serve(settings.port, live=lambda: engine.alive, ready=ready, registry=metrics.REGISTRY))
+        candidate.start(won=engine.start, lost=end_process)
+        probes.append(health.serve(settings.port, live=live, ready=ready, registry=metrics.REGISTRY))
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -46,7 +61,9 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
         watching.clear()
-        await asyncio.to_thread(engine.stop, _STOP_TIMEOUT)
+        # a pass that does not end keeps the lease, which then runs out: it may still write until the process is gone
+        if await asyncio.to_thread(engine.stop, _STOP_TIMEOUT):
+            await asyncio.to_thread(candidate.stop)
         for server in probes:
             server.shutdown()
 
@@ -57,6 +74,15 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
             engine.notice(type, dict(body))
 
     return handlers
+
+
+def end_process() -> None:
+    """Ends the process at once, without cleaning up; the kubelet starts it again as a standby.
+
+    A worker in the middle of a call cannot be stopped in any other way, and must not write once another leads.
+    """
+    log.error("no longer leads, the process ends")
+    os._exit(1)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -85,5 +111,8 @@ def main() -> None:
     os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()
     kopf.run(
-        registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
+        registry=registry(engine, elector(settings), settings, watching),
+        settings=kopf_settings(),
+        clusterwide=True,
+        ready_flag=watching,
     )

@@ -39,24 +39,28 @@ class Engine:
         self._queue = WorkQueue()
         self._seen: dict[str, tuple[Any, ...]] = {}
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
+        self._working = False
         metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue))
 
     def start(self) -> None:
-        """Starts the workers."""
+        """Starts the workers. Intake works before that: the queue of a standby is full when it is asked to lead."""
         for thread in self._threads:
             thread.start()
+        self._working = True
 
-    def stop(self, timeout: float) -> None:
-        """Hands out no more work and waits, at most `timeout` seconds, for what is under way."""
+    def stop(self, timeout: float) -> bool:
+        """Hands out no more work and waits, at most `timeout` seconds, for what is under way; whether that is over."""
         self._queue.close()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def alive(self) -> bool:
-        """Whether every worker is there."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether every worker is there, once they were started."""
+        return not self._working or all(thread.is_alive() for thread in self._threads)
 
     def notice(self, kind: str | None, live: Manifest) -> None:
         """Intake of a watch event (`kind`: ADDED, MODIFIED, DELETED, None for the initial list).

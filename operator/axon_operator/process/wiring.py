@@ -7,6 +7,7 @@ from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSetti
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.process.engine import Engine, report_defect
+from axon_operator.process.lease import CALL_TIMEOUT, Elector
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
 from axon_operator.reconcile.binding import BindingReconciler
@@ -37,6 +38,13 @@ def build(settings: Settings) -> Engine:
         for r in reconcilers
     }
     return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)
+
+
+def elector(settings: Settings) -> Elector:
+    """The candidate, not yet in the election. Talks to nobody."""
+    # a connection of its own: a renewal waits for nobody
+    kubernetes = KubernetesApi(timeout=CALL_TIMEOUT, connections=1, observe=observe_call)
+    return Elector(kubernetes, namespace=settings.operator_namespace, pod=settings.pod_name)
 
 
 def _openbao(settings: Settings) -> OpenBaoSettings:

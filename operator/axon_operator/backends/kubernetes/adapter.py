@@ -139,6 +139,13 @@ class KubernetesApi:
             missing_ok=True,
         )
 
+    def replace(self, manifest: Manifest) -> Manifest:
+        """See `Leases.replace`. The resourceVersion in the manifest makes it a compare-and-set."""
+        ref = ref_of(manifest)
+        path = _path(ref.resource, ref.namespace, ref.name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._call("replace", ref, path, method="PUT", body=manifest, query=query) or {}
+
     def _call(
         self,
         verb: str,
