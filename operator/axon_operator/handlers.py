@@ -93,6 +93,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
+    # an hour: by default Kopf ends the process after a minute without the API server, and the kubelet's back-off
+    # would then delay the return by up to five more
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, *(10,) * 360)
     # not our finalizer: Kopf removes a finalizer of this name from objects it has no deletion handler for
     settings.persistence.finalizer = "axonos.ai/unused"
     return settings

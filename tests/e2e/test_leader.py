@@ -94,7 +94,7 @@ def test_a_frozen_leader_is_followed_and_writes_nothing_when_it_thaws(
     cluster.kubectl.apply(samples.tenant(begun))
 
     def at_work() -> None:
-        if not work.writes_of(leader):
+        if not work.writes():
             raise Unmet("no write yet")
 
     # in the middle of its work

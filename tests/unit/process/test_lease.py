@@ -254,3 +254,71 @@ def test_a_lease_that_is_taken_away_by_hand_ends_the_leadership_at_the_next_rene
             world.lease = None if theft == "deleted" else world.store({**world.lease, "spec": {"holderIdentity": "x"}})
             turns(leader, world, 4)
             assert leader.standing is Standing.LOST, theft
+
+
+# -- with its own threads
+
+
+class OneLease:
+    """A Lease that answers at once, until it hangs."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.hangs = threading.Event()
+
+    def get(self, ref: Ref) -> Manifest | None:
+        return copy.deepcopy(self.world.lease)
+
+    def create(self, manifest: Manifest) -> None:
+        self.world.store(manifest)
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        if self.hangs.is_set():
+            threading.Event().wait()
+        return copy.deepcopy(self.world.store(manifest))
+
+
+def entered(lease: OneLease, pod: str) -> tuple[Elector, threading.Event, threading.Event]:
+    """A candidate in the election, and what it says: won, lost."""
+    timing = Timing(lease=1, fence=0.4, retry=0.05)
+    elector = Elector(lease, namespace="axon-system", pod=pod, timing=timing)
+    won, lost = threading.Event(), threading.Event()
+    elector.start(won.set, lost.set)
+    return elector, won, lost
+
+
+def test_the_loss_is_told_while_the_renewal_still_hangs() -> None:
+    lease = OneLease()
+    elector, won, lost = entered(lease, "pod")
+    assert won.wait(5)
+    assert elector.holds()
+    assert not lost.wait(0.8), "it is renewed"
+    lease.hangs.set()
+    assert lost.wait(5)
+    assert not elector.holds()
+    assert elector.alive, "its thread still waits for the answer"
+
+
+def test_who_leaves_gives_the_lease_back_and_is_followed_at_once() -> None:
+    lease = OneLease()
+    first, won, lost = entered(lease, "first")
+    assert won.wait(5)
+    second, followed, _ = entered(lease, "second")
+    assert not followed.wait(1.5), "it is renewed"
+    first.stop()
+    assert not first.holds()
+    assert followed.wait(0.5)
+    assert second.holds()
+    assert not lost.is_set()
+    second.stop()
+
+
+def test_a_candidate_that_leaves_takes_nothing_along() -> None:
+    lease = OneLease()
+    leader, won, _ = entered(lease, "leader")
+    assert won.wait(5)
+    standby, *_ = entered(lease, "standby")
+    standby.stop()
+    assert not standby.alive
+    assert leader.holds()
+    leader.stop()
