@@ -14,29 +14,47 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import kopf
+import structlog
 from pydantic import ValidationError
 
 from axon_operator.api import GROUP, VERSION
 from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process import health, logs, metrics
-from axon_operator.process.engine import Engine
 from axon_operator.process.settings import Settings
-from axon_operator.process.wiring import build
+from axon_operator.process.wiring import Operator, build
 
 _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
 
+_SYNC_POLL = 0.2
 
-def registry(engine: Engine, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
-    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun."""
+log = structlog.stdlib.get_logger("axon_operator")
+
+
+def registry(operator: Operator, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
+    """All handlers, bound to one operator. `watching` is set by Kopf when the startup handler is done.
+
+    Every process watches and fills its queue; the workers start in the one that leads.
+    """
     handlers = kopf.OperatorRegistry()
     probes: list[ThreadingHTTPServer] = []
+    engine, informers, candidate = operator.engine, operator.informers, operator.elector
+
+    def live() -> bool:
+        return engine.alive and informers.alive and candidate.alive
+
+    def ready() -> bool:
+        """A standby is as ready as the leader: it watches, and can take over."""
+        return live() and watching.is_set()
 
     @kopf.on.startup(registry=handlers)
     async def startup(**_: Any) -> None:
-        engine.start()
-        ready = lambda: engine.alive and watching.is_set()  # noqa: E731
-        probes.append(health.serve(settings.port, live=lambda: engine.alive, ready=ready, registry=metrics.REGISTRY))
+        probes.append(health.serve(settings.port, live=live, ready=ready, registry=metrics.REGISTRY))
+        informers.start()
+        # Kopf looks for our kinds once, after this: were they not served yet, it would wait for ever
+        while not informers.synced:
+            await asyncio.sleep(_SYNC_POLL)
+        candidate.start(won=engine.start, lost=end_process)
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -46,7 +64,10 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
         watching.clear()
-        await asyncio.to_thread(engine.stop, _STOP_TIMEOUT)
+        informers.stop()
+        # a pass that does not end keeps the lease, which then runs out: it may still write until the process is gone
+        if await asyncio.to_thread(engine.stop, _STOP_TIMEOUT):
+            await asyncio.to_thread(candidate.stop)
         for server in probes:
             server.shutdown()
 
@@ -59,6 +80,15 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
     return handlers
 
 
+def end_process() -> None:
+    """Ends the process at once, without cleaning up; the kubelet starts it again as a standby.
+
+    A worker in the middle of a call cannot be stopped in any other way, and must not write once another leads.
+    """
+    log.error("no longer leads, the process ends")
+    os._exit(1)
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Kopf with everything off that would write."""
     settings = kopf.OperatorSettings()
@@ -67,6 +97,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
+    # an hour: by default Kopf ends the process after a minute without the API server, and the kubelet's back-off
+    # would then delay the return by up to five more
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, *(10,) * 360)
     # not our finalizer: Kopf removes a finalizer of this name from objects it has no deletion handler for
     settings.persistence.finalizer = "axonos.ai/unused"
     return settings
@@ -80,10 +113,13 @@ def main() -> None:
         wrong = "; ".join(f"AXON_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
     logs.configure(settings.log_level)
-    engine = build(settings)
+    operator = build(settings)
     # Kopf asks for the user's name, and the container's user has none
     os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()
     kopf.run(
-        registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
+        registry=registry(operator, settings, watching),
+        settings=kopf_settings(),
+        clusterwide=True,
+        ready_flag=watching,
     )

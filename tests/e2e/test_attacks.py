@@ -143,13 +143,13 @@ def test_a_service_account_recreated_under_the_same_name_gets_nothing(cluster: C
         return cluster.openbao.login(account, jwt, namespace=vault).status
 
     assert login() == 200
-    operator.scale(cluster, 0)  # else it could win the race for the name
+    operator.switch_off(cluster)  # else it could win the race for the name
     try:
         cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
         cluster.kubectl("-n", namespace, "create", "serviceaccount", account)
         assert login() in {400, 403}, "the name alone lets someone in"
     finally:
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
     cluster.wait_condition(runtime_ref(victim), "Stalled", "True", "NameTaken")
     assert login() in {400, 403}, "the operator let the impostor in"
     cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
@@ -202,13 +202,13 @@ def test_a_foreign_realm_is_not_adopted(cluster: Cluster, tenants: Tenants) -> N
 
 def test_a_foreign_openbao_namespace_is_not_adopted(cluster: Cluster, tenants: Tenants) -> None:
     name = tenants.name("mine")
-    operator.scale(cluster, 0)
+    operator.switch_off(cluster)
     try:
         cluster.kubectl.apply(samples.tenant(name))
         slug = vault_slug(cluster.kubectl.need(*tenant_ref(name).args)["metadata"]["uid"])
         cluster.openbao.admin("POST", f"sys/namespaces/{slug}", namespace=VAULT_PARENT, body={})
     finally:
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
     try:
         before = vault_contents(cluster, slug)
         refused(cluster, name)

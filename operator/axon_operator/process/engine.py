@@ -62,21 +62,23 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers. What the watches tell before that only fills the queue."""
-        self._started = True
         for thread in self._threads:
             thread.start()
+        self._started = True
 
-    def stop(self, timeout: float) -> None:
-        """Hands out no more work and waits, at most `timeout` seconds, for what is under way."""
+    def stop(self, timeout: float) -> bool:
+        """Hands out no more work and waits, at most `timeout` seconds, for what is under way; whether that is over."""
         self._queue.close()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def alive(self) -> bool:
-        """Whether every worker is there."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether every worker is there, once they were started."""
+        return not self._started or all(thread.is_alive() for thread in self._threads)
 
     def notice(self, kind: str | None, live: Manifest) -> None:
         """Intake of Kopf's watch events (`kind`: ADDED, MODIFIED, DELETED, None for the initial list)."""

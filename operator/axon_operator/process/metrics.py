@@ -52,6 +52,7 @@ BACKEND_SECONDS = Histogram(
     ["backend", "verb"],
     registry=REGISTRY,
 )
+LEADER = Gauge("axon_operator_leader", "1 in the process that leads, 0 in one that stands by.", registry=REGISTRY)
 
 
 def observe_call(backend: str, verb: str, outcome: str, seconds: float) -> None:

@@ -16,6 +16,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, hide_input_in_errors=True)
 
+    operator_namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    """The operator's own namespace; its Lease is there."""
+    pod_name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    """Name of the operator's pod, by which the Lease says who leads."""
+
     vault_address: HttpUrl
     """OpenBao's address; https."""
     vault_ca_file: Path

@@ -1,7 +1,7 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +40,7 @@ from axon_operator.domain.resources import (
 )
 from axon_operator.process import metrics
 from axon_operator.process.engine import Engine, report_defect, report_failure
+from axon_operator.process.lease import CALL_TIMEOUT, Elector
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
 from axon_operator.reconcile.binding import BindingReconciler
@@ -78,13 +79,11 @@ class Operator:
 
     engine: Engine
     informers: Informers
+    elector: Elector
 
 
-def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
-    """Everything, not yet started. Talks to nobody.
-
-    `leads`: whether this process may write now.
-    """
+def build(settings: Settings) -> Operator:
+    """Everything, not yet started. Talks to nobody."""
     platform = settings.platform()
     store = Store(_WATCHED)
     api = KubernetesApi(
@@ -97,7 +96,8 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
     informers = Informers(api, tuple(Informer(api, store, r, s, report_failure) for r, s in _WATCHED.items()))
     for resource in _WATCHED:
         metrics.INFORMER_AGE.labels(resource.kind).set_function(partial(informers.age, resource))
-    fence = Fence(leads)
+    candidate = _elector(settings)
+    fence = Fence(candidate.holds)
     backends = Backends(
         kubernetes=GuardedKubernetes(CachedKubernetes(api, store), fence),
         vault=GuardedVault(
@@ -121,13 +121,19 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
         for r in reconcilers
     }
     engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)
-    return Operator(engine, informers)
+    return Operator(engine, informers, candidate)
 
 
 def _guard(backend: str, reason: Reason, limit: int, settings: Settings) -> Guard:
     breakers = Breakers()
     metrics.BREAKER_OPEN.labels(backend).set_function(breakers.open)
     return Guard(backend, reason, limit=limit, patience=settings.backend_timeout, breakers=breakers)
+
+
+def _elector(settings: Settings) -> Elector:
+    # a connection of its own: a renewal waits for nobody
+    kubernetes = KubernetesApi(timeout=CALL_TIMEOUT, connections=1, observe=observe_call)
+    return Elector(kubernetes, namespace=settings.operator_namespace, pod=settings.pod_name)
 
 
 def _openbao(settings: Settings) -> OpenBaoSettings:

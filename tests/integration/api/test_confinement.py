@@ -100,6 +100,64 @@ def test_children_only_in_tenants_namespaces(operator: As, home: str, command: l
     assert done.ok, done.output
 
 
+def _lease(namespace: str, name: str = "axon-operator", holder: str = "x") -> str:
+    metadata = {"name": name, "namespace": namespace}
+    return json.dumps(
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {"holderIdentity": holder},
+        }
+    )
+
+
+def test_in_its_own_namespace_it_writes_its_lease_and_no_other(operator: As, kubectl: Kubectl) -> None:
+    done = operator("create", "-f", "-", stdin=_lease("axon-system"))
+    assert done.ok, done.output
+    done = operator("replace", "-f", "-", stdin=_lease("axon-system", holder="y"))
+    assert done.ok, done.output
+    refused = operator("create", "-f", "-", stdin=_lease("axon-system", "other"))
+    assert not refused.ok
+    assert ONLY_TENANTS in refused.output
+    # RBAC knows of no other name, no other verb and no other namespace
+    kubectl("create", "-f", "-", stdin=_lease("axon-system", "theirs"))
+    for verb, lease, namespace in (
+        ("update", "theirs", "axon-system"),
+        ("get", "theirs", "axon-system"),
+        ("delete", "axon-operator", "axon-system"),
+        ("patch", "axon-operator", "axon-system"),
+        ("list", "", "axon-system"),
+        ("create", "", "kube-system"),
+        ("create", "", VICTIM),
+        ("update", "axon-operator", "kube-system"),
+        ("update", "kube-scheduler", "kube-system"),
+    ):
+        asked = f"leases.coordination.k8s.io/{lease}".rstrip("/")
+        assert not operator("auth", "can-i", verb, asked, "-n", namespace).ok, f"{verb} {asked} in {namespace}"
+
+
+def test_even_with_every_right_it_writes_no_other_lease(operator: As, kubectl: Kubectl) -> None:
+    """What the admission policy refuses if the roles should ever grow."""
+    kubectl("create", "clusterrole", "too-much", "--verb=*", "--resource=leases.coordination.k8s.io")
+    kubectl("create", "clusterrolebinding", "too-much", "--clusterrole=too-much", f"--user={OPERATOR}")
+    try:
+        for namespace, name in (
+            ("axon-system", "another"),
+            ("kube-system", "axon-operator"),
+            (VICTIM, "axon-operator"),
+        ):
+            refused = operator("create", "-f", "-", stdin=_lease(namespace, name))
+            assert not refused.ok
+            assert ONLY_TENANTS in refused.output, namespace
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=_lease("axon-system"))
+        refused = operator("delete", "lease", "axon-operator", "-n", "axon-system")
+        assert not refused.ok
+        assert ONLY_TENANTS in refused.output
+    finally:
+        kubectl("delete", "clusterrolebinding,clusterrole", "too-much")
+
+
 def test_nothing_of_others_is_deleted(operator: As, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "precious", "-n", VICTIM)
     refused = operator("delete", "configmap", "precious", "-n", VICTIM)

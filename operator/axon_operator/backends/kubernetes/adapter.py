@@ -211,6 +211,13 @@ class KubernetesApi:
         if not finalizers and "deletionTimestamp" in live["metadata"]:
             self._removed(ref, live["metadata"]["uid"])
 
+    def replace(self, manifest: Manifest) -> Manifest:
+        """See `Leases.replace`. The resourceVersion in the manifest makes it a compare-and-set."""
+        ref = ref_of(manifest)
+        path = _path(ref.resource, ref.namespace, ref.name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._call("replace", ref, path, method="PUT", body=manifest, query=query) or {}
+
     def _call(
         self,
         verb: str,

@@ -40,3 +40,16 @@ class Kubernetes(Protocol):
 
     def set_finalizers(self, live: Manifest, finalizers: tuple[str, ...]) -> None:
         """Set the finalizers of exactly the version that was read; `Waiting` if it has changed since."""
+
+
+class Leases(Protocol):
+    """What the leader election needs; raises the same errors. Not part of what a pass may do."""
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """The object, or None if it does not exist."""
+
+    def create(self, manifest: Manifest) -> None:
+        """Create; `Waiting` if it exists already."""
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        """Replace exactly the version that was read, and return the new one; `Waiting` if it has changed or is gone."""
