@@ -18,6 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from axon_operator.api import GROUP, VERSION
+from axon_operator.backends.kubernetes.informer import Informers
 from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process import health, logs, metrics
 from axon_operator.process.settings import Settings
@@ -41,19 +42,17 @@ def registry(operator: Operator, settings: Settings, watching: threading.Event) 
     engine, informers, candidate = operator.engine, operator.informers, operator.elector
 
     def live() -> bool:
-        return engine.alive and informers.alive and candidate.alive
+        return operator.alive
 
     def ready() -> bool:
         """A standby is as ready as the leader: it watches, and can take over."""
-        return live() and watching.is_set()
+        return operator.alive and watching.is_set()
 
     @kopf.on.startup(registry=handlers)
     async def startup(**_: Any) -> None:
         probes.append(health.serve(settings.port, live=live, ready=ready, registry=metrics.REGISTRY))
         informers.start()
-        # Kopf looks for our kinds once, after this: were they not served yet, it would wait for ever
-        while not informers.synced:
-            await asyncio.sleep(_SYNC_POLL)
+        await listed(informers)
         candidate.start(won=engine.start, lost=end_process)
 
     @kopf.on.login(registry=handlers)
@@ -78,6 +77,15 @@ def registry(operator: Operator, settings: Settings, watching: threading.Event) 
             engine.notice(type, dict(body))
 
     return handlers
+
+
+async def listed(informers: Informers) -> None:
+    """Waits until everything has been listed once.
+
+    Kopf looks for our kinds once, after this: were they not served yet, it would wait for ever.
+    """
+    while not informers.synced:
+        await asyncio.sleep(_SYNC_POLL)
 
 
 def end_process() -> None:

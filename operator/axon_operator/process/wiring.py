@@ -81,6 +81,11 @@ class Operator:
     informers: Informers
     elector: Elector
 
+    @property
+    def alive(self) -> bool:
+        """Whether no part is stuck."""
+        return self.engine.alive and self.informers.alive and self.elector.alive
+
 
 def build(settings: Settings) -> Operator:
     """Everything, not yet started. Talks to nobody."""
