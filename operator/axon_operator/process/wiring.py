@@ -1,11 +1,13 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
+import sys
 from typing import Any
 
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
+from axon_operator.process.audit import AuditStream
 from axon_operator.process.engine import Engine, report_defect
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
@@ -32,8 +34,11 @@ def build(settings: Settings) -> Engine:
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
+    audit = AuditStream(sys.stdout, now=_now)
     controllers = {
-        r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now, report=report_defect)
+        r.resource: Controller(
+            r, backends, resync=settings.resync_interval, now=_now, report=report_defect, audit=audit
+        )
         for r in reconcilers
     }
     return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)

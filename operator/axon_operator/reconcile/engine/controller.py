@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +13,17 @@ from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient
 from axon_operator.domain.names import FINALIZER
 from axon_operator.domain.resources import Manifest, Ref, Resource
-from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage, apply
+from axon_operator.reconcile.engine.plan import (
+    Attempted,
+    Backends,
+    Change,
+    KubeFinalize,
+    Outcome,
+    Plan,
+    Stage,
+    apply,
+    perform,
+)
 from axon_operator.reconcile.engine.summary import Next, Observation, conditions, next_pass
 
 Input = TypeVar("Input")
@@ -34,6 +45,10 @@ class Reconciler(Protocol[Input]):
 
     def related(self, seen: Input, outcome: Outcome) -> tuple[Ref, ...]:
         """Objects that should look again because of this pass; pure."""
+
+
+Audit = Callable[[Manifest, Change, str], None]
+"""Told of every write that was tried: for which object, what, and `ok` or the reason of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Controller(Generic[Input]):
         resync: float,
         now: Callable[[], datetime.datetime],
         report: Callable[[Exception], None],
+        audit: Audit,
     ) -> None:
         """`resync`: seconds after which a settled object is compared with the backends again.
 
@@ -76,6 +92,7 @@ class Controller(Generic[Input]):
         self._resync = resync
         self._now = now
         self._report = report
+        self._audit = audit
 
     def run(self, key: Ref) -> Pass:
         """One pass. Raises only when not even the status can be read or written."""
@@ -84,7 +101,7 @@ class Controller(Generic[Input]):
             return _NOTHING
         deleting = "deletionTimestamp" in live["metadata"]
         seen, plan = self._planned(live)
-        outcome = apply(plan, self._backends)
+        outcome = apply(plan, self._backends, self._attempted(live))
         if deleting and outcome.complete:
             self._release(live)
             related = () if seen is None else self._reconciler.related(seen, outcome)
@@ -107,12 +124,15 @@ class Controller(Generic[Input]):
         if "deletionTimestamp" in live["metadata"]:
             return None
         # before the first external write, so that a deletion cannot overtake the clean-up
-        self._backends.kubernetes.set_finalizers(live, (*finalizers, FINALIZER))
+        perform(KubeFinalize(live, (*finalizers, FINALIZER)), self._backends, self._attempted(live))
         return self._backends.kubernetes.get(key)
 
     def _release(self, live: Manifest) -> None:
         finalizers = tuple(f for f in live["metadata"]["finalizers"] if f != FINALIZER)
-        self._backends.kubernetes.set_finalizers(live, finalizers)
+        perform(KubeFinalize(live, finalizers), self._backends, self._attempted(live))
+
+    def _attempted(self, live: Manifest) -> Attempted:
+        return partial(self._audit, live)
 
     def _planned(self, live: Manifest) -> tuple[Input | None, Plan]:
         try:
