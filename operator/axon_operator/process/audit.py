@@ -33,7 +33,7 @@ class AuditStream:
     def __call__(self, live: Manifest, change: Change, outcome: str) -> None:
         """One line about a change that was tried for the object `live`; `outcome` is `ok` or a reason.
 
-        Raises `OSError` if the line cannot be written: the pass ends there, so that nothing more goes unrecorded.
+        Raises what the sink raises if the line cannot be written: the pass ends there, so that no more goes unrecorded.
         """
         metadata = live["metadata"]
         entry = {

@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -144,6 +145,21 @@ def test_each_write_that_was_tried_is_told_once_with_its_outcome_and_the_others_
     assert _tried(away) == [("a", "ok"), ("b", "VaultUnavailable")]
     # also when nobody knows what became of it
     assert _tried(ZeroDivisionError(VALUE)) == [("a", "ok"), ("b", "InternalError"), ("", "raised")]
+
+
+def test_a_line_that_cannot_be_written_ends_the_pass() -> None:
+    sink = io.StringIO()
+    sink.close()
+    tried: list[str] = []
+
+    class Deleting:
+        def delete(self, path: VaultPath) -> None:
+            tried.append(path.path)
+
+    plan = Plan((Stage(ConditionType.VAULT_READY, tuple(VaultDelete(VaultPath("", name)) for name in "abc")),))
+    with pytest.raises(ValueError, match="closed"):
+        apply(plan, Backends(None, Deleting(), None), partial(AuditStream(sink, now=now), live()))  # type: ignore[arg-type]
+    assert tried == ["a"]
 
 
 def test_lines_of_many_threads_do_not_mix() -> None:
