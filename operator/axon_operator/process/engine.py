@@ -122,7 +122,7 @@ class Engine:
         else:
             self._queue.forget(key)
             self._queue.add_after(key, done.next.after * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
-        return _outcome_name(done.outcome.errors)
+        return outcome_name(done.outcome.errors)
 
     def _tell(self, done: Pass, live: Manifest) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -134,7 +134,7 @@ class Engine:
                 log.warning("event not recorded", reason=error.reason, message=error.message)
 
 
-def _outcome_name(errors: tuple[ReconcileError, ...]) -> str:
+def outcome_name(errors: tuple[ReconcileError, ...]) -> str:
     """The metric's word for a pass: `ok`, `defect`, or the first thing that was not complete."""
     if any(error.reason is Reason.INTERNAL_ERROR for error in errors):
         return "defect"

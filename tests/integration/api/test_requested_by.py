@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from axon_operator.domain.names import FINALIZER, REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION
 from axon_operator.process.audit import UNKNOWN, requested_by
 from e2e.support.kubectl import Json, Kubectl
+from e2e.support.waiting import Unmet, until
 from integration.api.conftest import OPERATOR, As
 
 NAMESPACE = "axon-asked"
@@ -95,6 +95,17 @@ def test_nobody_changes_the_spec_in_another_name(alice: As, bob: As, server: Kub
     _apply(alice, _object(kind, name, KINDS[kind][1]))
     _patch(bob, kind, name, {"spec": KINDS[kind][2], "metadata": {"annotations": FORGED}})
     assert _stamp(server, kind, name) == ("bob@example.com", "2")
+
+
+def test_a_spec_that_is_taken_away_is_refused_in_the_words_of_the_schema(
+    alice: As, server: Kubectl, kind: str, name: str
+) -> None:
+    _apply(alice, _object(kind, name, KINDS[kind][1]))
+    patch = json.dumps([{"op": "remove", "path": "/spec"}])
+    refused = alice("patch", *_where(kind), KINDS[kind][0], name, "--type=json", "-p", patch)
+    assert not refused.ok
+    assert "spec: Required value" in refused.output
+    assert "MutatingAdmissionPolicy" not in refused.output
 
 
 @pytest.mark.parametrize(
@@ -213,11 +224,15 @@ def _asked(server: Kubectl, kind: str, name: str) -> str:
 
 
 def _until_stamped(server: Kubectl, *, expected: bool) -> None:
-    """The API server takes a moment to load a changed policy."""
+    """The API server takes a moment to serve a new kind and to load a changed policy."""
     probe = json.dumps(_object("Tenant", "probe", {}))
-    for _ in range(100):
-        answer = json.loads(server("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=probe))
-        if (REQUESTED_BY_ANNOTATION in answer["metadata"].get("annotations", {})) is expected:
-            return
-        time.sleep(0.2)
-    pytest.fail("a changed admission policy did not take effect within 20 s")
+
+    def check() -> None:
+        done = server.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=probe)
+        if not done.ok:
+            raise Unmet(done.output)
+        annotations = json.loads(done.stdout)["metadata"].get("annotations", {})
+        if (REQUESTED_BY_ANNOTATION in annotations) is not expected:
+            raise Unmet(str(annotations))
+
+    until("the admission policy takes effect", check, timeout=60)
