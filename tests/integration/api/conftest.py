@@ -49,6 +49,7 @@ def installed(kubectl: Kubectl) -> Kubectl:
     """The same API server with CRDs, roles and admission policies as they are installed."""
     for file in ("crds.yaml", "namespace.yaml", "operator.yaml"):
         kubectl("apply", "--server-side", "-f", str(INSTALL / file))
+    kubectl("wait", "--for=condition=Established", "-f", str(INSTALL / "crds.yaml"), "--timeout=60s")
     return kubectl
 
 
