@@ -1,6 +1,7 @@
 """The audit stream: what was written in each system, for which object, and who asked for it."""
 
 import json
+from operator import itemgetter
 
 import pytest
 
@@ -116,7 +117,8 @@ def _lines(
 
     def probe() -> list[Json]:
         of_object = [line for line in audit_lines(log.text()) if line["object"]["uid"] == uid]
-        found = [line for line in of_object if generation in {None, line["generation"]}]
+        # the log is collected pod by pod
+        found = sorted((line for line in of_object if generation in {None, line["generation"]}), key=itemgetter("time"))
         done = {line["backend"] for line in found if line["outcome"] == "ok"}
         if not systems <= done or (last and found[-1]["verb"] != last):
             raise Unmet(f"{sorted(done)}, the last of {len(found)} lines: {found[-1:]}")
