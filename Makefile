@@ -13,6 +13,8 @@ export UV_PYTHON_DOWNLOADS := never
 
 TOOLS := $(AXON_CACHE)/tools/uv-$(UV_VERSION)
 UV := $(TOOLS)/bin/uv
+# for the test bed, which unpacks wheels with it; behind the user's own programs
+export PATH := $(PATH):$(TOOLS)/bin
 RUN := $(UV) run --frozen
 E2E := PYTHONPATH=tests $(RUN)
 PYTEST := $(RUN) pytest --durations=10

@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 
+from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
 from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames, shard_of
 from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
-from axon_operator.process.events import event, notes
+from axon_operator.process.events import event, healed, notes
 from axon_operator.reconcile.engine.controller import Controller, Pass
 from axon_operator.reconcile.engine.queue import Backoff, Priority, WorkQueue
 
@@ -161,6 +162,8 @@ class Engine:
         for change in done.outcome.applied:
             metrics.CHANGES.labels(key.resource.kind, type(change).__name__).inc()
             log.info("changed", change=str(change))
+        for change in healed(done):
+            metrics.DRIFT_HEALED.labels(change.system, key.resource.kind).inc()
         for error in done.outcome.errors:
             log.debug("not complete", outcome=type(error).__name__, reason=error.reason, message=error.message)
         for related in done.related:
@@ -175,7 +178,7 @@ class Engine:
             self._queue.forget(key)
             spread = random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
             self._queue.add_after(key, done.next.after * spread, done.next.priority)
-        return type(done.outcome.errors[0]).__name__.lower() if done.outcome.errors else "ok"
+        return outcome_name(done.outcome.errors)
 
     def _tell(self, done: Pass, live: Manifest) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -185,6 +188,13 @@ class Engine:
                 self._kubernetes.create(event(note, live, self._namespace, now))
             except ReconcileError as error:
                 log.warning("event not recorded", reason=error.reason, message=error.message)
+
+
+def outcome_name(errors: tuple[ReconcileError, ...]) -> str:
+    """The metric's word for a pass: `ok`, `defect`, or the first thing that was not complete."""
+    if any(error.reason is Reason.INTERNAL_ERROR for error in errors):
+        return "defect"
+    return type(errors[0]).__name__.lower() if errors else "ok"
 
 
 def tenant_namespace(key: Ref) -> str:

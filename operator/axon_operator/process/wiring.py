@@ -1,6 +1,7 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,7 @@ from axon_operator.domain.resources import (
     Resource,
 )
 from axon_operator.process import metrics
+from axon_operator.process.audit import AuditStream
 from axon_operator.process.engine import Engine, report_defect, report_failure
 from axon_operator.process.lease import CALL_TIMEOUT, Elector
 from axon_operator.process.metrics import observe_call
@@ -121,8 +123,11 @@ def build(settings: Settings) -> Operator:
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
+    audit = AuditStream(sys.stdout, now=_now)
     controllers = {
-        r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now, report=report_defect)
+        r.resource: Controller(
+            r, backends, resync=settings.resync_interval, now=_now, report=report_defect, audit=audit
+        )
         for r in reconcilers
     }
     engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)

@@ -117,7 +117,7 @@ def realm_changes(planned: Iterable[RealmResource], live: Mapping[Any, Mapping[s
     for resource in planned:
         existing = live.get(resource.at)
         if existing is None:
-            changes.append(RealmCreate(resource.collection, resource.body))
+            changes.append(RealmCreate(resource))
         elif not as_planned(existing, resource.body):
             changes.append(RealmUpdate(resource.at, with_live_attributes(resource.body, existing)))
     return tuple(changes)

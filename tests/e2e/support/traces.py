@@ -86,8 +86,33 @@ def metrics_of(cluster: Cluster, pod: str) -> str:
     return cluster.operator_http(pod).request("GET", "metrics").text
 
 
+def audit_lines(text: str) -> list[Json]:
+    """The lines of the audit stream in the operator's output; each must be whole."""
+    return [json.loads(line) for line in _whole_lines(text) if line.startswith('{"audit"')]
+
+
+def log_lines(text: str) -> list[Json]:
+    """The lines of the operator's log in its output."""
+    return [json.loads(line) for line in _whole_lines(text) if line.startswith("{") and '"event"' in line]
+
+
+def _whole_lines(text: str) -> list[str]:
+    """The last line may still be on its way."""
+    return text.split("\n")[:-1]
+
+
+def operator_streams(cluster: Cluster) -> dict[str, list[str]]:
+    """The operator's output by stream, which only the container runtime's own files tell apart."""
+    files = f"/var/log/pods/{OPERATOR_NAMESPACE}_{OPERATOR}-*/operator/*.log"
+    streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    for entry in _whole_lines(cluster.node.sh(f"cat {files}")):
+        _, stream, _, line = entry.split(" ", 3)
+        streams[stream].append(line)
+    return streams
+
+
 class OperatorLog:
-    """Keeps the operator's whole log, of all its pods: the kubelet keeps only those of a container's last two runs."""
+    """Keeps the operator's whole output (log and audit stream), of all its pods: the kubelet keeps only those of a container's last two runs."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

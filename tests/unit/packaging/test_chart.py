@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from axon_operator.api.crds import KINDS
-from axon_operator.domain.names import TENANT_LABEL
+from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION, TENANT_LABEL
 from axon_operator.domain.tenant import ADMIN_CLUSTER_ROLE
 from axon_operator.process.lease import LEASE_NAME
 from axon_operator.process.settings import Settings
@@ -260,6 +260,41 @@ def test_admission_policies_speak_of_the_release_and_deny(helm: Helm) -> None:
         }
 
 
+def test_who_asks_is_stamped_on_exactly_our_kinds(chart: list[Manifest]) -> None:
+    spec = one(chart, "MutatingAdmissionPolicy", "axon-operator-requested-by")["spec"]
+    # not on status and scale: the first cannot change the stamp, the second cannot carry one
+    assert spec["matchConstraints"] == {
+        "resourceRules": [
+            {
+                "apiGroups": ["axonos.ai"],
+                "apiVersions": ["*"],
+                "resources": [kind.plural for kind in KINDS],
+                "operations": ["CREATE", "UPDATE"],
+            }
+        ]
+    }
+    assert "matchConditions" not in spec, "nobody is exempt"
+    assert spec["failurePolicy"] == "Fail"
+    mutations = [mutation["jsonPatch"]["expression"] for mutation in spec["mutations"]]
+    assert len(mutations) == 2
+    for annotation, expression in zip(
+        (REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION), mutations, strict=True
+    ):
+        assert annotation in expression
+    binding = one(chart, "MutatingAdmissionPolicyBinding", "axon-operator-requested-by")
+    assert binding["spec"] == {"policyName": "axon-operator-requested-by"}
+
+
+def test_a_cluster_without_mutating_policies_is_told_what_to_set(helm: Helm) -> None:
+    old = ("--kube-version", "1.35.4")
+    refused = helm(*old)
+    assert refused.returncode != 0
+    assert "admissionPolicies.requestedBy=false" in refused.stderr
+    done = helm(*old, "--set", "admissionPolicies.requestedBy=false")
+    assert done.returncode == 0, done.stderr
+    assert not [m for m in documents(done.stdout) if m["kind"].startswith("MutatingAdmissionPolicy")]
+
+
 def test_a_given_ca_is_packed_and_a_changed_one_restarts_the_pod(
     helm: Helm, chart: list[Manifest], tmp_path: Path
 ) -> None:
@@ -306,6 +341,7 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("networkPolicy.apiServer.cidrs={}", "/networkPolicy/apiServer/cidrs"),
         ("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports"),
         ("admissionPolicies.enabled=perhaps", "/admissionPolicies/enabled"),
+        ("admissionPolicies.requestedBy=null", "/admissionPolicies"),
     ],
 )
 def test_bad_values_are_refused(helm: Helm, setting: str, place: str) -> None:
