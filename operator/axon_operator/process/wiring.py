@@ -109,7 +109,7 @@ def build(settings: Settings) -> Operator:
         kubernetes=GuardedKubernetes(CachedKubernetes(api, store), fence),
         vault=GuardedVault(
             OpenBao(_openbao(settings), observe=observe_call),
-            _guard("openbao", Reason.VAULT_UNAVAILABLE, settings.workers, settings),
+            _guard("vault", Reason.VAULT_UNAVAILABLE, settings.workers, settings),
             fence,
         ),
         keycloak=GuardedKeycloak(

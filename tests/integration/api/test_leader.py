@@ -145,7 +145,7 @@ def test_of_two_one_leads_and_both_are_ready(kubectl: Kubectl, pair: tuple[Proce
     assert standby.probe("livez")
     assert standby.probe("readyz")
     assert "axon_operator_leader 0.0" in (standby.probe("metrics") or "")
-    assert '"changed"' in leader.log()
+    until_true("the end of the leader's pass", lambda: '"changed"' in leader.log())
     assert '"changed"' not in standby.log(), "the standby worked"
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.backends.errors import ReconcileError
+from axon_operator.backends.errors import NotSent, ReconcileError
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
@@ -322,9 +322,11 @@ def apply(plan: Plan, to: Backends, attempted: Attempted) -> Outcome:
 
 
 def perform(change: Change, to: Backends, attempted: Attempted) -> None:
-    """Makes one change and tells of it, whether it succeeds or raises."""
+    """Makes one change and tells of it, whether it succeeds or raises; not of one that was never sent."""
     try:
         change.apply(to)
+    except NotSent:
+        raise
     except ReconcileError as error:
         attempted(change, error.reason)
         raise
