@@ -9,11 +9,12 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 import kopf
+import structlog
 from pydantic import ValidationError
 
 from axon_operator.api import GROUP, VERSION
@@ -21,14 +22,24 @@ from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process import health, logs, metrics
 from axon_operator.process.engine import Engine
 from axon_operator.process.settings import Settings
-from axon_operator.process.wiring import build
+from axon_operator.process.wiring import build, unserved_kinds
 
 _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
+_DISCOVERY_PAUSE = 2.0
+"""Seconds until the API server is asked again for our kinds."""
+
+log = structlog.stdlib.get_logger("axon_operator")
 
 
-def registry(engine: Engine, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
-    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun."""
+def registry(
+    engine: Engine, unserved: Callable[[], str], settings: Settings, watching: threading.Event
+) -> kopf.OperatorRegistry:
+    """All handlers, bound to one engine.
+
+    `watching` is set by Kopf when the startup handlers are through, of which the last has seen all of our kinds in
+    the API server: the watches begin then. `unserved` says what is missing for that.
+    """
     handlers = kopf.OperatorRegistry()
     probes: list[ThreadingHTTPServer] = []
 
@@ -37,6 +48,13 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
         engine.start()
         ready = lambda: engine.alive and watching.is_set()  # noqa: E731
         probes.append(health.serve(settings.port, live=lambda: engine.alive, ready=ready, registry=metrics.REGISTRY))
+
+    @kopf.on.startup(registry=handlers)
+    async def kinds(**_: Any) -> None:
+        # Kopf looks for them once, after this: it would never watch one that is served later
+        while missing := await asyncio.to_thread(unserved):
+            log.warning("not ready, waits for its kinds", message=missing)
+            await asyncio.sleep(_DISCOVERY_PAUSE)
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -76,14 +94,22 @@ def main() -> None:
     """Entry point of the container."""
     try:
         settings = Settings()
+        logs.configure(settings.log_level)
+        engine, unserved = build(settings), unserved_kinds(settings)
     except ValidationError as error:
         wrong = "; ".join(f"AXON_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
-    logs.configure(settings.log_level)
-    engine = build(settings)
+    except OSError as error:
+        sys.exit(f"axon-operator cannot start, a file cannot be read: {error.filename}: {error.strerror}")
+    except ValueError as error:
+        # of the adapters' settings, in our own words
+        sys.exit(f"axon-operator cannot start, settings are wrong: {error}")
     # Kopf asks for the user's name, and the container's user has none
     os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()
     kopf.run(
-        registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
+        registry=registry(engine, unserved, settings, watching),
+        settings=kopf_settings(),
+        clusterwide=True,
+        ready_flag=watching,
     )

@@ -1,11 +1,14 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
+from axon_operator.backends.errors import ReconcileError
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
+from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process.engine import Engine, report_defect
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
@@ -20,7 +23,7 @@ _CLUSTER_EVENTS = "default"
 
 
 def build(settings: Settings) -> Engine:
-    """The engine, not yet started. Talks to nobody."""
+    """The engine, not yet started. Talks to nobody. Raises OSError or ValueError for settings that cannot be used."""
     platform = settings.platform()
     backends = Backends(
         kubernetes=KubernetesApi(timeout=settings.backend_timeout, connections=settings.workers, observe=observe_call),
@@ -37,6 +40,20 @@ def build(settings: Settings) -> Engine:
         for r in reconcilers
     }
     return Engine(controllers, backends.kubernetes, workers=settings.workers, namespace=_CLUSTER_EVENTS)
+
+
+def unserved_kinds(settings: Settings) -> Callable[[], str]:
+    """Asks the API server for our kinds: what is missing, as a sentence; empty if it serves all of them."""
+    api = KubernetesApi(timeout=settings.backend_timeout, connections=1, observe=observe_call)
+
+    def ask() -> str:
+        try:
+            missing = [r.kind for r in (TENANT, RUNTIME, BINDING) if not api.serves(r)]
+        except ReconcileError as error:
+            return error.message
+        return f"The API server does not serve {', '.join(missing)}; install the CRDs." if missing else ""
+
+    return ask
 
 
 def _openbao(settings: Settings) -> OpenBaoSettings:

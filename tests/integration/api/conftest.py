@@ -33,7 +33,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         # built with the local node image; with a published one, tests/e2e asks the API server in the cluster
         pytest.skip(f"{' and '.join(missing)} not in {binaries}: the test bed used a published node image")
     folder = tmp_path_factory.mktemp("apiserver")
-    etcd, peers, port = _free_port(), _free_port(), _free_port()
+    etcd, peers, port = free_port(), free_port(), free_port()
     token = secrets.token_hex(16)
     (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
     _write_signing_key(folder / "sa.key")
@@ -81,7 +81,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
             process.wait(timeout=30)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

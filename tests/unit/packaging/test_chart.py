@@ -275,6 +275,8 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("agent.renderInterval=0", "/agent/renderInterval"),
         ("clusterCIDRs={}", "/clusterCIDRs"),
         ("clusterCIDRs={10.0.0.0}", "/clusterCIDRs/0"),
+        ("clusterCIDRs={999.0.0.0/8}", "/clusterCIDRs/0"),
+        ("clusterCIDRs={10.0.0.0/33}", "/clusterCIDRs/0"),
         ("networkPolicy.apiServer.cidrs={}", "/networkPolicy/apiServer/cidrs"),
         ("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports"),
         ("admissionPolicies.enabled=perhaps", "/admissionPolicies/enabled"),

@@ -68,6 +68,15 @@ class KubernetesApi:
                 return tuple(found)
             query["continue"] = token
 
+    def serves(self, resource: Resource) -> bool:
+        """Whether discovery, which watches are set up from, names the kind. Of a group of its own, not the core."""
+        ref, group = Ref(resource, "", "*"), resource.api_version.partition("/")[0]
+        groups = self._call("discover", ref, "/apis") or {}
+        kinds = self._call("discover", ref, f"/apis/{resource.api_version}", missing_ok=True) or {}
+        return any(found["name"] == group for found in groups.get("groups") or ()) and any(
+            found["name"] == resource.plural for found in kinds.get("resources") or ()
+        )
+
     def create(self, manifest: Manifest) -> None:
         """See `Kubernetes.create`."""
         ref = ref_of(manifest)
