@@ -65,6 +65,7 @@ def _openbao(settings: Settings) -> OpenBaoSettings:
         auth_mount=settings.vault_auth_mount,
         role=settings.vault_role,
         timeout=settings.backend_timeout,
+        connections=settings.workers,
     )
 
 
