@@ -69,7 +69,7 @@ down: sync  ## Removes the cluster and stops what `up` started. The cache stays.
 status: sync  ## What runs.
 	@$(RUN) testbed status
 
-env: sync  ## Shell variables for kubectl, bao and the like: eval "$(make env)".
+env: sync  ## Shell variables for kubectl, helm, kind and docker: eval "$(make env)".
 	@$(RUN) testbed env
 
 tools: sync  ## Builds kubectl, helm and kind, which need no cluster.

@@ -26,7 +26,6 @@ from axon_operator.process.wiring import Operator, build
 
 _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
-
 _SYNC_POLL = 0.2
 
 log = structlog.stdlib.get_logger("axon_operator")
@@ -117,11 +116,16 @@ def main() -> None:
     """Entry point of the container."""
     try:
         settings = Settings()
+        logs.configure(settings.log_level)
+        operator = build(settings)
     except ValidationError as error:
         wrong = "; ".join(f"AXON_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
-    logs.configure(settings.log_level)
-    operator = build(settings)
+    except OSError as error:
+        sys.exit(f"axon-operator cannot start, a file cannot be read: {error.filename}: {error.strerror}")
+    except ValueError as error:
+        # of the adapters' settings, in our own words
+        sys.exit(f"axon-operator cannot start, settings are wrong: {error}")
     # Kopf asks for the user's name, and the container's user has none
     os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()

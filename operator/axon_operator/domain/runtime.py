@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.tenant import SIDECAR_LIMITS
 from axon_operator.api.workflowruntime import ResourceAmounts, WorkflowRuntimeSpec
 from axon_operator.domain import agent, network
 from axon_operator.domain.binding import credential_file
@@ -284,7 +285,7 @@ def _credentials_container(runtime: Runtime, platform: Platform) -> dict[str, An
             "periodSeconds": 1,
             "failureThreshold": 3600,
         },
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "192Mi"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": dict(SIDECAR_LIMITS)},
         "securityContext": _restricted(),
         "volumeMounts": [
             {"name": "credentials", "mountPath": agent.SECRETS_DIR},

