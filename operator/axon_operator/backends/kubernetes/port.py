@@ -20,8 +20,8 @@ class Kubernetes(Protocol):
     ) -> tuple[Manifest, ...]:
         """The objects of a namespace (all namespaces if empty) that carry the labels."""
 
-    def create(self, manifest: Manifest) -> None:
-        """Create, never adopt; `Waiting` if it exists already: whose it is must be read first."""
+    def create(self, manifest: Manifest) -> Manifest:
+        """Create, never adopt, and say what was created; `Waiting` if it exists already: whose it is must be read first."""
 
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply under our field manager."""

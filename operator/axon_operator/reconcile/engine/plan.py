@@ -6,7 +6,7 @@ apply(Plan) -> Outcome    ordered, each change idempotent
 summarize(Outcome)        conditions; no change sets a condition itself
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from axon_operator.backends.errors import ReconcileError
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
-from axon_operator.domain.resources import Manifest, RealmPath, Ref, VaultPath, ref_of
+from axon_operator.domain.resources import Manifest, RealmPath, Ref, VaultPath, VaultResource, ref_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,24 @@ class KubeCreate:
 
     def __str__(self) -> str:
         return f"create {ref_of(self.manifest)}"
+
+
+@dataclass(frozen=True, slots=True)
+class KubeCreateBound:
+    """Create a service account and bind a role to the uid that the API server gave it.
+
+    One change, so that the uid is the answer to our own creation: reading it later, it could be another's.
+    """
+
+    manifest: Manifest
+    role: Callable[[str], VaultResource] = field(compare=False)
+
+    def apply(self, to: Backends) -> None:
+        role = self.role(to.kubernetes.create(self.manifest)["metadata"]["uid"])
+        to.vault.write(role.at, role.body)
+
+    def __str__(self) -> str:
+        return f"create {ref_of(self.manifest)} and bind its OpenBao role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +118,15 @@ class VaultDelete:
     """Delete in OpenBao."""
 
     path: VaultPath
+    required: bool = True
+    """Whether a failure matters; tidying up is tried again in the next pass."""
 
     def apply(self, to: Backends) -> None:
-        to.vault.delete(self.path)
+        try:
+            to.vault.delete(self.path)
+        except ReconcileError:
+            if self.required:
+                raise
 
     def __str__(self) -> str:
         return f"delete OpenBao {self.path}"
@@ -163,7 +187,7 @@ class RealmLogout:
 
 
 Change = (
-    KubeCreate | KubeApply | KubeDelete | KubeAnnotate
+    KubeCreate | KubeCreateBound | KubeApply | KubeDelete | KubeAnnotate
     | VaultWrite | VaultDelete
     | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
 )  # fmt: skip
