@@ -122,7 +122,9 @@ class RuntimeReconciler:
         refs = desired.vault_refs(names, tenant.names) if tenant and open_ else ()
         deployment = Ref(DEPLOYMENT, names.namespace, names.principal)
         # before the pods: a record that is listed is of a pod that then exists, or is gone
-        recorded = attempt(lambda: _recorded(self._to.vault, names, tenant.names)) if tenant and open_ else ()
+        recorded = (
+            attempt(lambda: self._to.vault.list(desired.served_path(names, tenant.names))) if tenant and open_ else ()
+        )
         return RuntimeSeen(
             names=names,
             spec=WorkflowRuntimeSpec.model_validate(live["spec"]),
@@ -515,7 +517,3 @@ def _callers(runtimes: Sequence[Manifest], callee: str) -> tuple[tuple[str, int]
         for c in r["spec"].get("connections") or ()
         if c["runtime"] == callee and not deleting(r)
     )
-
-
-def _recorded(vault: Vault, names: RuntimeNames, tenant: TenantNames) -> tuple[str, ...]:
-    return vault.list(desired.served_path(names, tenant))
