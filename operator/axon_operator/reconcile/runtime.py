@@ -300,7 +300,7 @@ def _vault_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
 def _account_problem(seen: RuntimeSeen, runtime: desired.Runtime) -> ReconcileError | None:
     """Why no role can be bound to the service account that is there."""
     account = seen.children.get(ref_of(desired.service_account(runtime)))
-    if account is None or isinstance(seen.vault, ReconcileError) or _is_bound(account, runtime, seen.vault):
+    if account is None or isinstance(seen.vault, ReconcileError) or is_bound(account, runtime, seen.vault):
         return None
     if owner_uid(account) != seen.names.uid:
         message = f"{ref_of(account)} is not the one that the operator made: the pods cannot log in to OpenBao. It is not touched; delete it, and the operator makes its own."
@@ -318,14 +318,14 @@ def _login_changes(seen: RuntimeSeen, runtime: desired.Runtime, vault: VaultCont
     """
     planned = desired.service_account(runtime)
     account = seen.children.get(ref_of(planned))
-    if account is not None and _is_bound(account, runtime, vault):
+    if account is not None and is_bound(account, runtime, vault):
         changes = () if is_current(account, planned) else (KubeApply(planned),)
         return (*changes, *vault_changes([desired.vault_role(runtime, account["metadata"]["uid"])], vault))
     replaced = (KubeDelete(ref_of(account), account["metadata"]["uid"]),) if account else ()
     return (*replaced, KubeCreateBound(planned, partial(desired.vault_role, runtime)))
 
 
-def _is_bound(account: Manifest, runtime: desired.Runtime, vault: VaultContents) -> bool:
+def is_bound(account: Manifest, runtime: desired.Runtime, vault: VaultContents) -> bool:
     """Whether the role is bound to this very account; marks can be copied, a uid cannot."""
     planned = desired.vault_role(runtime, account["metadata"]["uid"])
     role = vault.get(planned.at)
