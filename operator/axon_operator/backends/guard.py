@@ -190,10 +190,10 @@ class GuardedKubernetes:
         """See `Kubernetes.referring`."""
         return self.to.referring(resource, namespace, runtime)
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         """See `Kubernetes.create`."""
         self.fence.check()
-        self.to.create(manifest)
+        return self.to.create(manifest)
 
     def apply(self, manifest: Manifest) -> None:
         """See `Kubernetes.apply`."""

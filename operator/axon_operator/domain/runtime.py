@@ -1,12 +1,13 @@
 """What a WorkflowRuntime becomes in the three systems."""
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from axon_operator.api.secretbinding import SecretBindingSpec
-from axon_operator.api.tenant import SIDECAR_LIMITS
+from axon_operator.api.tenant import SIDECAR_LIMITS, EgressRule
 from axon_operator.api.workflowruntime import ResourceAmounts, WorkflowRuntimeSpec
 from axon_operator.domain import agent, network
 from axon_operator.domain.binding import credential_file
@@ -44,6 +45,9 @@ TOKEN_SECONDS = 600
 """Lifetime of projected tokens, the shortest that Kubernetes issues: OpenBao checks only signature and expiry,
 so a token of a deleted pod stays good for that long."""
 USER = 65532
+RECORDS_AT_ONCE = 50
+"""Records of pods that one pass removes."""
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DEFAULT_TTL = 900
 """Seconds that a login lasts while there are no bindings."""
 
@@ -100,26 +104,25 @@ def service_account(runtime: Runtime) -> Manifest:
     return runtime.child(SERVICE_ACCOUNT, runtime.names.principal, {"automountServiceAccountToken": False})
 
 
-def network_policy(runtime: Runtime, platform: Platform) -> Manifest | None:
-    """The paths that the declarations open; none for a suspended tenant."""
+def network_policy(runtime: Runtime, egress: Iterable[EgressRule], platform: Platform) -> Manifest | None:
+    """The paths that the declarations open; none for a suspended tenant. `egress`: what is allowed of it."""
     if runtime.isolated:
         return None
-    wanted = [*runtime.spec.egress, *(rule for b in runtime.bindings for rule in b.egress)]
     connections = sorted({(c.runtime, c.port) for c in runtime.spec.connections})
-    egress = [
+    outward = [
         network.peer_rule(platform.vault_peer),
         network.peer_rule(platform.keycloak_peer),
         *(
             {"to": [network.runtime_peer(name)], "ports": [{"protocol": "TCP", "port": port}]}
             for name, port in connections
         ),
-        *network.cidr_rules(wanted),
+        *network.cidr_rules(egress),
     ]
     ingress = [
         {"from": [network.runtime_peer(name)], "ports": [{"protocol": "TCP", "port": port}]}
         for name, port in sorted(set(runtime.callers))
     ]
-    body = {"spec": network.policy({RUNTIME_LABEL: runtime.names.runtime}, ingress=ingress, egress=egress)}
+    body = {"spec": network.policy({RUNTIME_LABEL: runtime.names.runtime}, ingress=ingress, egress=outward)}
     return runtime.child(NETWORK_POLICY, runtime.names.principal, body)
 
 
@@ -358,7 +361,11 @@ def _client_uuid(names: RuntimeNames) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"axonos.ai/{names.namespace}/{names.principal}"))
 
 
-def stale_pods(recorded: Iterable[str], pods: Sequence[Manifest]) -> tuple[str, ...]:
-    """Pod uids with a record of a served revision, whose pods are gone."""
+def stale_records(recorded: Iterable[str], pods: Sequence[Manifest]) -> tuple[str, ...]:
+    """Pod uids with a record of a served revision, whose pods are gone; at most `RECORDS_AT_ONCE`.
+
+    Pods choose the names of their records: what is no uid is left alone, and goes with the tenant.
+    """
     living = {pod["metadata"]["uid"] for pod in pods}
-    return tuple(sorted(set(recorded) - living))
+    stale = sorted(uid for uid in set(recorded) - living if _UID.fullmatch(uid))
+    return tuple(stale[:RECORDS_AT_ONCE])

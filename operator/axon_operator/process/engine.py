@@ -117,7 +117,8 @@ class Engine:
         if owner is None:
             return
         if key.resource is not POD:
-            self._ask(owner, edited=False, priority=Priority.URGENT)
+            # one that was made anew has another uid, which only OpenBao can tell from the right one
+            self._ask(owner, edited=before is None or after is None, priority=Priority.URGENT)
         elif pod_fingerprint(before) != pod_fingerprint(after):
             self._ask(owner, edited=True)
             for binding in self._store.referring(BINDING, owner.namespace, owner.name):

@@ -142,5 +142,5 @@ def test_a_suspended_tenant_has_no_network_and_no_pods() -> None:
     stopped = runtime(
         WorkflowRuntimeSpec.model_validate({"image": "a:1", "replicas": 3}), [], suspended=True, isolated=True
     )
-    assert desired.network_policy(stopped, PLATFORM) is None
+    assert desired.network_policy(stopped, [], PLATFORM) is None
     assert desired.deployment(stopped, PLATFORM)["spec"]["replicas"] == 0

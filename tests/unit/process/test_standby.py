@@ -3,6 +3,7 @@
 import threading
 from typing import Any, cast
 
+from axon_operator.backends.kubernetes.store import Store
 from axon_operator.domain.resources import TENANT, Manifest, Ref
 from axon_operator.process.engine import Engine
 from axon_operator.reconcile.engine.controller import Controller, Pass
@@ -19,6 +20,9 @@ class Passes:
         self.may_end = threading.Event()
         self.may_end.set()
 
+    def expire(self, key: Ref) -> None:
+        """Nothing is remembered here."""
+
     def run(self, key: Ref) -> Pass:
         self.made.append(key)
         self.first.set()
@@ -28,14 +32,14 @@ class Passes:
 
 def tenant(name: str) -> Manifest:
     """As a watch shows it."""
-    metadata = {"name": name, "uid": name, "generation": 1}
+    metadata = {"name": name, "uid": name, "generation": 1, "resourceVersion": "1"}
     return {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata}
 
 
 def engine(passes: Passes) -> Engine:
     """With two workers, for Tenants only."""
     controllers = {TENANT: cast("Controller[Any]", passes)}
-    return Engine(controllers, World().backends.kubernetes, workers=2, namespace="default")
+    return Engine(controllers, World().backends.kubernetes, Store({TENANT}), workers=2, namespace="default")
 
 
 def test_what_was_noticed_before_is_worked_on_after_the_start() -> None:

@@ -78,11 +78,12 @@ class _Kube:
             and (selector or {}).items() <= (m["metadata"].get("labels") or {}).items()
         )
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         if ref_of(manifest) in self._w.objects:
             raise Terminal(Reason.NAME_TAKEN, "exists")
         self._w.add(manifest)
         self._w.wrote()
+        return copy.deepcopy(self._w.objects[ref_of(manifest)])
 
     def apply(self, manifest: Manifest) -> None:
         existing = self._w.objects.get(ref_of(manifest))

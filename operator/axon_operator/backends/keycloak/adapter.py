@@ -18,7 +18,7 @@ from keycloak.connection import ConnectionManager
 from keycloak.exceptions import KeycloakError
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Transient, Waiting
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.backends.http import RENEW_AT, check_url, json_object, observed, read_token
 from axon_operator.backends.keycloak.answers import as_error
 from axon_operator.backends.keycloak.paths import collection_url, resource_url, update_url
@@ -96,7 +96,19 @@ class KeycloakAdmin:
         url = collection_url(collection, body)
         content = json.dumps(body)
         action = f"create something in {collection}" if collection.realm else "create a realm"
-        self._write("create", action, lambda http: http.raw_post(url, data=content))
+        with self._observed("create"):
+            status = self._exchange(lambda http: http.raw_post(url, data=content)).status_code
+            if status == 409 and "id" in body:
+                self._require_made_by_us(collection, body)
+            if not 200 <= status < 300:
+                raise as_error(status, self._address, action)
+
+    def _require_made_by_us(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
+        """After a conflict: raises `Terminal(NameTaken)` if there is nothing under the id that we choose."""
+        made = RealmPath(collection.realm, (*collection.segments, body["id"]))
+        if self.read(made) is None:
+            message = f"Keycloak has another entry named {body.get('clientId')} in {collection}, which the operator did not make; it is not touched. Remove it in Keycloak."
+            raise Terminal(Reason.NAME_TAKEN, message)
 
     def update(self, path: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.update`."""

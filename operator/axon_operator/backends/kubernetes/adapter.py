@@ -138,17 +138,11 @@ class KubernetesApi:
             finally:
                 response.response.close()
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         """See `Kubernetes.create`."""
         ref = ref_of(manifest)
-        self._call(
-            "create",
-            ref,
-            _path(ref.resource, ref.namespace),
-            method="POST",
-            body=manifest,
-            query={"fieldManager": FIELD_MANAGER},
-        )
+        path, query = _path(ref.resource, ref.namespace), {"fieldManager": FIELD_MANAGER}
+        return self._call("create", ref, path, method="POST", body=manifest, query=query) or {}
 
     def apply(self, manifest: Manifest) -> None:
         """See `Kubernetes.apply`. Forced: these objects are ours alone, and drift is healed."""

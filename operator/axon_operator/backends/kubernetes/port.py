@@ -23,8 +23,8 @@ class Kubernetes(Protocol):
     def referring(self, resource: Resource, namespace: str, runtime: str) -> tuple[Manifest, ...]:
         """The objects of a namespace that speak of a runtime by name (`domain.resources.runtimes_named`)."""
 
-    def create(self, manifest: Manifest) -> None:
-        """Create, never adopt; `Waiting` if it exists already: whose it is must be read first."""
+    def create(self, manifest: Manifest) -> Manifest:
+        """Create, never adopt, and say what was created; `Waiting` if it exists already: whose it is must be read first."""
 
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply under our field manager."""
@@ -48,7 +48,7 @@ class Leases(Protocol):
     def get(self, ref: Ref) -> Manifest | None:
         """The object, or None if it does not exist."""
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest | None:
         """Create; `Waiting` if it exists already."""
 
     def replace(self, manifest: Manifest) -> Manifest:

@@ -16,7 +16,7 @@ from axon_operator.backends.errors import NotSent, ReconcileError
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
-from axon_operator.domain.resources import Manifest, RealmPath, RealmResource, Ref, VaultPath, ref_of
+from axon_operator.domain.resources import Manifest, RealmPath, RealmResource, Ref, VaultPath, VaultResource, ref_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,27 @@ class KubeCreate(_Write):
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.create(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class KubeCreateBound(_Write):
+    """Create a service account and bind a role to the uid that the API server gave it.
+
+    One change, so that the uid is the answer to our own creation: reading it later, it could be another's.
+    """
+
+    system = System.KUBERNETES
+    verb = "create"
+    manifest: Manifest
+    role: Callable[[str], VaultResource] = field(compare=False)
+
+    @property
+    def target(self) -> str:
+        return f"{ref_of(self.manifest)}, with its role in OpenBao"
+
+    def apply(self, to: Backends) -> None:
+        role = self.role(to.kubernetes.create(self.manifest)["metadata"]["uid"])
+        to.vault.write(role.at, role.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +184,19 @@ class VaultDelete(_Write):
     system = System.OPENBAO
     verb = "delete"
     path: VaultPath
+    required: bool = True
+    """Whether a failure matters; tidying up is tried again in the next pass."""
 
     @property
     def target(self) -> str:
         return str(self.path)
 
     def apply(self, to: Backends) -> None:
-        to.vault.delete(self.path)
+        try:
+            to.vault.delete(self.path)
+        except ReconcileError:
+            if self.required:
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +265,7 @@ class RealmLogout(_Write):
 
 
 Change = (
-    KubeCreate | KubeApply | KubeDelete | KubeAnnotate | KubeFinalize
+    KubeCreate | KubeCreateBound | KubeApply | KubeDelete | KubeAnnotate | KubeFinalize
     | VaultWrite | VaultDelete
     | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
 )  # fmt: skip
