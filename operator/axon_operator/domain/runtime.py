@@ -67,6 +67,8 @@ class Runtime:
     """By its own spec or by its tenant."""
     isolated: bool
     """The tenant is suspended: no network at all."""
+    published: str | None = None
+    """The name under which the set of files is published now."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -84,9 +86,9 @@ class Runtime:
         return tuple(sorted(credential_file(b) for b in self.bindings))
 
     @property
-    def revision(self) -> str:
-        """Name of that set of files."""
-        return agent.revision(self.credentials)
+    def publication(self) -> str:
+        """The name under which that set is to be published."""
+        return agent.published_as(agent.revision(self.credentials), self.published)
 
     def child(self, resource: Resource, name: str, body: Mapping[str, Any]) -> Manifest:
         """A Kubernetes object owned by the runtime."""
@@ -128,7 +130,9 @@ def network_policy(runtime: Runtime, egress: Iterable[EgressRule], platform: Pla
 
 def config_map(runtime: Runtime, platform: Platform) -> Manifest:
     """What the `credentials` sidecar follows."""
-    data = agent.config_map_data(runtime.credentials, runtime.names.principal, runtime.tenant.vault_namespace, platform)
+    data = agent.config_map_data(
+        runtime.credentials, runtime.publication, runtime.names.principal, runtime.tenant.vault_namespace, platform
+    )
     return runtime.child(CONFIG_MAP, runtime.names.principal, {"data": data})
 
 

@@ -38,12 +38,12 @@ class BindingSeen:
     runtime: Manifest | None
     candidates: tuple[bindings.Binding, ...]
     keys: Mapping[str, bindings.Keys] | ReconcileError
-    config_revision: str | None
-    """The revision in the ConfigMap that the pods follow."""
+    published: str | None
+    """The name under which the runtime's set of files is published to its pods."""
     policy: str | ReconcileError | None
     """Body of the runtime's policy in OpenBao."""
     served: tuple[str | None, ...] | ReconcileError
-    """For each pod that counts as a consumer, the revision that it has recorded."""
+    """For each pod that counts as a consumer, the published name that it has recorded."""
     reported: str | None
     """The revision in the binding's own status: what was wanted when it was last looked at."""
 
@@ -57,7 +57,7 @@ class BindingReconciler:
         self._to = backends
         self._platform = platform
 
-    def gather(self, live: Manifest) -> BindingSeen:
+    def gather(self, live: Manifest, *, ask: bool) -> BindingSeen:
         """Reads the runtime and how far its pods have come."""
         metadata, kubernetes, vault = live["metadata"], self._to.kubernetes, self._to.vault
         namespace = metadata["namespace"]
@@ -84,7 +84,7 @@ class BindingReconciler:
             )
         names = RuntimeNames(namespace, spec.runtime_ref.name, runtime["metadata"]["uid"])
         config = kubernetes.get(Ref(CONFIG_MAP, namespace, names.principal))
-        pods = kubernetes.list(POD, namespace, {RUNTIME_LABEL: names.runtime})
+        consumers = [p for p in kubernetes.list(POD, namespace, {RUNTIME_LABEL: names.runtime}) if _consumes(p)]
         policy_at = desired.vault_refs(names, tenant.names)[1]
         return BindingSeen(
             namespace=namespace,
@@ -94,10 +94,15 @@ class BindingReconciler:
             tenant=tenant,
             runtime=runtime,
             candidates=candidates,
-            keys=attempt(lambda: kv_keys(vault, tenant.names, candidates)),
-            config_revision=published_revision(config),
-            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")),
-            served=attempt(lambda: tuple(self._served(names, tenant, pod) for pod in pods if _consumes(pod))),
+            keys=attempt(lambda: kv_keys(vault, tenant.names, candidates))
+            if ask
+            else bindings.assumed_keys(candidates),
+            published=published_revision(config),
+            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")) if ask else None,
+            served=attempt(lambda: tuple(self._served(names, tenant, pod) for pod in consumers))
+            if ask
+            # the number of consumers in the status says whether these are still the ones that served it
+            else (published_revision(config),) * len(consumers),
             reported=reported,
         )
 
@@ -116,7 +121,8 @@ class BindingReconciler:
         revision = self._revision(seen)
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
-        ready = sum(served == revision for served in seen.served)
+        current = seen.published if agent.revision_of(seen.published) == revision else None
+        ready = sum(served == current for served in seen.served) if current else 0
         return {"revision": revision, "consumers": {"ready": ready, "total": len(seen.served)}}
 
     def related(self, seen: BindingSeen, outcome: Outcome) -> tuple[Ref, ...]:  # noqa: ARG002 - the Protocol's
@@ -125,7 +131,9 @@ class BindingReconciler:
         What was asked for is remembered in the status, which is not written while pods cannot be asked.
         """
         wanted = self._revision(seen)
-        changed = wanted not in {None, seen.reported, seen.config_revision} and "revision" in self.status(seen)
+        changed = wanted not in {None, seen.reported, agent.revision_of(seen.published)} and "revision" in self.status(
+            seen
+        )
         return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if changed else ()
 
     def _served(self, names: RuntimeNames, tenant: TenantView, pod: Manifest) -> str | None:
@@ -190,11 +198,11 @@ class BindingReconciler:
 
     def _not_served(self, seen: BindingSeen) -> ReconcileError | None:
         wanted = self._revision(seen)
-        if wanted != seen.config_revision:
+        if wanted != agent.revision_of(seen.published):
             return Waiting(Reason.PROGRESSING, "The runtime takes over the change (see its status).", after=1)
         if isinstance(seen.served, ReconcileError):
             return seen.served
-        ready, total = sum(served == wanted for served in seen.served), len(seen.served)
+        ready, total = sum(served == seen.published for served in seen.served), len(seen.served)
         if ready < total:
             return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
         return None

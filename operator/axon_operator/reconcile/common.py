@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal
@@ -30,6 +30,13 @@ from axon_operator.reconcile.engine.plan import (
 )
 
 T = TypeVar("T")
+
+
+class Assumed:
+    """What was not asked in this pass, and is taken to be as it was last observed: as planned."""
+
+
+ASSUMED: Final = Assumed()
 
 
 def attempt(read: Callable[[], T]) -> T | ReconcileError:

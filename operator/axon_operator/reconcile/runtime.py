@@ -14,6 +14,7 @@ from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
 from axon_operator.domain import binding as bindings
 from axon_operator.domain import runtime as desired
+from axon_operator.domain.agent import revision_of
 from axon_operator.domain.manifests import is_current, owner_uid
 from axon_operator.domain.names import (
     KV_MOUNT,
@@ -39,6 +40,8 @@ from axon_operator.domain.resources import (
 )
 from axon_operator.domain.values import as_planned
 from axon_operator.reconcile.common import (
+    ASSUMED,
+    Assumed,
     attempt,
     deleting,
     kube_changes,
@@ -90,10 +93,10 @@ class RuntimeSeen:
     children: Mapping[Ref, Manifest | None]
     deployment: Manifest | None
     pods: tuple[Manifest, ...]
-    vault: VaultContents | ReconcileError
+    vault: VaultContents | ReconcileError | Assumed
     recorded: tuple[str, ...] | ReconcileError
     """Uids of pods that have recorded a served revision."""
-    client: Mapping[str, Any] | ReconcileError | None
+    client: Mapping[str, Any] | ReconcileError | Assumed | None
 
 
 class RuntimeReconciler:
@@ -105,7 +108,7 @@ class RuntimeReconciler:
         self._to = backends
         self._platform = platform
 
-    def gather(self, live: Manifest) -> RuntimeSeen:
+    def gather(self, live: Manifest, *, ask: bool) -> RuntimeSeen:
         """Reads the tenant, the runtime's bindings and all that the runtime has in the three systems."""
         metadata = live["metadata"]
         names = RuntimeNames(metadata["namespace"], metadata["name"], metadata["uid"])
@@ -114,16 +117,12 @@ class RuntimeReconciler:
         candidates = runtime_bindings(kubernetes, names.namespace, names.runtime)
         stays = tenant is not None and not tenant.deleting
         open_ = tenant is not None and stays and not tenant.spec.suspended
-        keys = (
-            attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
-            if tenant and open_ and not deleting(live)
-            else {}
-        )
-        refs = desired.vault_refs(names, tenant.names) if tenant and open_ else ()
         deployment = Ref(DEPLOYMENT, names.namespace, names.principal)
         # before the pods: a record that is listed is of a pod that then exists, or is gone
         recorded = (
-            attempt(lambda: self._to.vault.list(desired.served_path(names, tenant.names))) if tenant and open_ else ()
+            attempt(lambda: self._to.vault.list(desired.served_path(names, tenant.names)))
+            if tenant and open_ and ask
+            else ()
         )
         return RuntimeSeen(
             names=names,
@@ -131,17 +130,31 @@ class RuntimeReconciler:
             deleting=deleting(live),
             tenant=tenant,
             candidates=candidates,
-            keys=keys,
-            callers=_callers(kubernetes.list(RUNTIME, names.namespace), names.runtime),
+            keys=self._keys(tenant, candidates, ask=ask) if open_ and not deleting(live) else {},
+            callers=_callers(kubernetes.referring(RUNTIME, names.namespace, names.runtime), names.runtime),
             children={ref: kubernetes.get(ref) for ref in desired.kubernetes_child_refs(names)},
             deployment=kubernetes.get(deployment),
             pods=kubernetes.list(POD, names.namespace, {RUNTIME_LABEL: names.runtime}),
-            vault=attempt(lambda: {at: self._to.vault.read(at) for at in refs}),
+            vault=self._vault(names, tenant if open_ else None) if ask else ASSUMED,
             recorded=recorded,
-            client=attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
-            if tenant and stays
-            else None,
+            client=self._client(names, tenant if stays else None) if ask else ASSUMED,
         )
+
+    def _keys(
+        self, tenant: TenantView | None, candidates: Sequence[bindings.Binding], *, ask: bool
+    ) -> Mapping[str, bindings.Keys] | ReconcileError:
+        if tenant is None or not ask:
+            return bindings.assumed_keys(candidates)
+        return attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
+
+    def _vault(self, names: RuntimeNames, tenant: TenantView | None) -> VaultContents | ReconcileError:
+        refs = desired.vault_refs(names, tenant.names) if tenant else ()
+        return attempt(lambda: {at: self._to.vault.read(at) for at in refs})
+
+    def _client(self, names: RuntimeNames, tenant: TenantView | None) -> Mapping[str, Any] | ReconcileError | None:
+        if tenant is None:
+            return None
+        return attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
 
     def plan(self, seen: RuntimeSeen) -> Plan:
         """Create and set right, or tear down."""
@@ -185,7 +198,7 @@ class RuntimeReconciler:
             "selector": ",".join(f"{name}={value}" for name, value in labels.items()),
             "serviceAccount": seen.names.principal,
         }
-        if revision := published_revision(_config(seen)):
+        if revision := revision_of(published_revision(_config(seen))):
             status["revision"] = revision
         return status
 
@@ -222,8 +235,13 @@ def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
     )
 
 
+def _unknown(seen: ReconcileError | Assumed) -> ReconcileError:
+    """A teardown asks before it says that nothing is left."""
+    return seen if isinstance(seen, ReconcileError) else Waiting(Reason.PROGRESSING, "Not asked yet.", after=0)
+
+
 def published_revision(config: Manifest | None) -> str | None:
-    """The revision in the ConfigMap that the pods follow."""
+    """The name in the ConfigMap under which a set of files is published to the pods."""
     return ((config or {}).get("data") or {}).get("revision", "").strip() or None
 
 
@@ -233,8 +251,8 @@ def runtime_bindings(kubernetes: Kubernetes, namespace: str, runtime: str) -> tu
         bindings.Binding(
             b["metadata"]["name"], b["metadata"]["creationTimestamp"], SecretBindingSpec.model_validate(b["spec"])
         )
-        for b in kubernetes.list(BINDING, namespace)
-        if b["spec"]["runtimeRef"]["name"] == runtime and not deleting(b)
+        for b in kubernetes.referring(BINDING, namespace, runtime)
+        if not deleting(b)
     )
 
 
@@ -266,6 +284,7 @@ def _runtime(seen: RuntimeSeen, tenant: TenantView, platform: Platform) -> desir
         callers=seen.callers,
         suspended=seen.spec.suspended or tenant.spec.suspended,
         isolated=tenant.spec.suspended,
+        published=published_revision(_config(seen)),
     )
 
 
@@ -276,6 +295,8 @@ def _config(seen: RuntimeSeen) -> Manifest | None:
 def _identity_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
     if isinstance(seen.client, ReconcileError):
         raise seen.client
+    if isinstance(seen.client, Assumed):
+        return Stage(ConditionType.IDENTITY_READY)
     client = desired.keycloak_client(runtime)
     return Stage(ConditionType.IDENTITY_READY, realm_changes([client], {client.at: seen.client}))
 
@@ -284,6 +305,9 @@ def _vault_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
     """The policy first, whatever becomes of the rest: it is what takes access back."""
     if isinstance(seen.vault, ReconcileError):
         raise seen.vault
+    if isinstance(seen.vault, Assumed):
+        account = desired.service_account(runtime)
+        return Stage(ConditionType.VAULT_READY, kube_changes([account], seen.children, seen.names.uid))
     if isinstance(seen.keys, ReconcileError):
         # without the keys the union of the bindings is unknown: an unfinished one must not replace it
         raise seen.keys
@@ -300,7 +324,7 @@ def _vault_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
 def _account_problem(seen: RuntimeSeen, runtime: desired.Runtime) -> ReconcileError | None:
     """Why no role can be bound to the service account that is there."""
     account = seen.children.get(ref_of(desired.service_account(runtime)))
-    if account is None or isinstance(seen.vault, ReconcileError) or is_bound(account, runtime, seen.vault):
+    if account is None or not isinstance(seen.vault, Mapping) or is_bound(account, runtime, seen.vault):
         return None
     if owner_uid(account) != seen.names.uid:
         message = f"{ref_of(account)} is not the one that the operator made: the pods cannot log in to OpenBao. It is not touched; delete it, and the operator makes its own."
@@ -367,7 +391,7 @@ def _before_credentials(seen: RuntimeSeen, runtime: desired.Runtime) -> tuple[Co
 
 def _credentials_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
     published = kube_changes([desired.config_map(runtime, platform)], seen.children, seen.names.uid)
-    changes = (*published, *_nudges(seen.pods, runtime.revision))
+    changes = (*published, *_nudges(seen.pods, runtime.publication))
     return Stage(ConditionType.CREDENTIALS_READY, changes)
 
 
@@ -484,8 +508,8 @@ def _vault_teardown(seen: RuntimeSeen) -> Stage:
     if seen.tenant and seen.tenant.spec.suspended and not seen.tenant.deleting:
         message = "The tenant is suspended and its OpenBao namespace locked; the runtime's role is removed when it is resumed or deleted."
         raise Waiting(Reason.SUSPENDED, message, after=60)
-    if isinstance(seen.vault, ReconcileError):
-        raise seen.vault
+    if not isinstance(seen.vault, Mapping):
+        raise _unknown(seen.vault)
     if isinstance(seen.recorded, ReconcileError):
         raise seen.recorded
     existing = [at for at, found in seen.vault.items() if found is not None]
@@ -500,8 +524,8 @@ def _vault_teardown(seen: RuntimeSeen) -> Stage:
 
 
 def _identity_teardown(seen: RuntimeSeen) -> Stage:
-    if isinstance(seen.client, ReconcileError):
-        raise seen.client
+    if isinstance(seen.client, ReconcileError | Assumed):
+        raise _unknown(seen.client)
     if seen.client is None or seen.tenant is None:
         return Stage(ConditionType.IDENTITY_READY)
     return Stage(
