@@ -97,6 +97,7 @@ class Controller(Generic[Input]):
         report: Callable[[Exception], None],
         audit: Audit,
         clock: Callable[[], float] = time.monotonic,
+        spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`resync`: seconds after which a settled object is compared with the backends again.
 
@@ -109,6 +110,7 @@ class Controller(Generic[Input]):
         self._report = report
         self._audit = audit
         self._clock = clock
+        self._spread = spread
         self._settled: dict[Ref, _Settled] = {}
         self._expired: set[Ref] = set()
 
@@ -155,7 +157,7 @@ class Controller(Generic[Input]):
             return None
         # after a start, what the status says is believed for a part of the interval: the first look at all
         # objects must not become a storm
-        first = self._settle(live, self._resync * random.uniform(0, 1))  # noqa: S311 - spreads load, guards nothing
+        first = self._settle(live, self._spread(0, self._resync))
         known = self._settled.setdefault(key, first)
         rest = known.until - self._clock()
         if rest <= 0 or (known.uid, known.request) != (first.uid, first.request):
