@@ -11,9 +11,10 @@ from typing import Any
 
 import structlog
 
+from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
-from axon_operator.domain.names import RECONCILE_ANNOTATION
+from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION
 from axon_operator.domain.resources import BINDING, RUNTIME, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
 from axon_operator.process.events import event, notes
@@ -115,10 +116,15 @@ class Engine:
         if done.next is None:
             self._queue.forget(key)
         elif done.next.backoff:
-            self._queue.add_failed(key, done.next.backoff)
+            delay = self._queue.add_failed(key, done.next.backoff)
+            if done.next.after < delay:
+                # what waits for something else must not wait for the backend that fails
+                self._queue.add_after(key, done.next.after)
         else:
             self._queue.forget(key)
             self._queue.add_after(key, done.next.after * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
+        if any(error.reason is Reason.INTERNAL_ERROR for error in done.outcome.errors):
+            return "defect"
         return type(done.outcome.errors[0]).__name__.lower() if done.outcome.errors else "ok"
 
     def _tell(self, done: Pass, live: Manifest) -> None:
@@ -134,7 +140,13 @@ class Engine:
 def _fingerprint(live: Manifest) -> tuple[Any, ...]:
     metadata = live["metadata"]
     annotations = metadata.get("annotations") or {}
-    return (metadata.get("generation"), metadata.get("deletionTimestamp"), annotations.get(RECONCILE_ANNOTATION))
+    return (
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        # taken off by somebody, it is put back at once: without it, deletion would leave everything behind
+        FINALIZER in (metadata.get("finalizers") or ()),
+        annotations.get(RECONCILE_ANNOTATION),
+    )
 
 
 def report_defect(error: Exception) -> None:

@@ -94,6 +94,18 @@ class KubernetesApi:
             content=_APPLY,
         )
 
+    def replace(self, manifest: Manifest) -> None:
+        """See `Kubernetes.replace`. The resourceVersion makes it a compare-and-set."""
+        ref = ref_of(manifest)
+        self._call(
+            "replace",
+            ref,
+            _path(ref.resource, ref.namespace, ref.name),
+            method="PUT",
+            body=manifest,
+            query={"fieldManager": FIELD_MANAGER},
+        )
+
     def delete(self, ref: Ref, uid: str) -> None:
         """See `Kubernetes.delete`. Dependents go in the background."""
         options = {

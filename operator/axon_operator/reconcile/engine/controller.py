@@ -83,7 +83,7 @@ class Controller(Generic[Input]):
         if live is None:
             return _NOTHING
         deleting = "deletionTimestamp" in live["metadata"]
-        seen, plan = self._planned(live)
+        seen, plan, observed = self._planned(live)
         outcome = apply(plan, self._backends)
         if deleting and outcome.complete:
             self._release(live)
@@ -92,7 +92,7 @@ class Controller(Generic[Input]):
         before = _conditions(live)
         after = self._conditions(live, outcome, before, deleting=deleting)
         extra = {} if seen is None else self._reconciler.status(seen)
-        self._write_status(key, live, after, extra)
+        self._write_status(key, live, after, extra, observed=observed)
         related = () if seen is None else self._reconciler.related(seen, outcome)
         return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live)
 
@@ -114,21 +114,21 @@ class Controller(Generic[Input]):
         finalizers = tuple(f for f in live["metadata"]["finalizers"] if f != FINALIZER)
         self._backends.kubernetes.set_finalizers(live, finalizers)
 
-    def _planned(self, live: Manifest) -> tuple[Input | None, Plan]:
+    def _planned(self, live: Manifest) -> tuple[Input | None, Plan, bool]:
+        """What was seen, the plan, and whether this generation of the spec was judged at all."""
         try:
             seen = self._reconciler.gather(live)
-            return seen, self._reconciler.plan(seen)
+            return seen, self._reconciler.plan(seen), True
         except ReconcileError as error:
-            return None, _nothing_but(error)
+            return None, _nothing_but(error), False
         except ValidationError as error:
             fields = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors(include_input=False))
-            return None, _nothing_but(
-                Terminal(Reason.INVALID_SPEC, f"The spec does not fit this operator's version: {fields}.")
-            )
+            message = f"The spec does not fit this operator's version: {fields}."
+            return None, _nothing_but(Terminal(Reason.INVALID_SPEC, message)), True
         except Exception as error:  # noqa: BLE001 - a defect must be seen in the status, and must not end the worker
             self._report(error)
             message = "The operator met an unexpected error; its log has the place. It tries again."
-            return None, _nothing_but(Transient(Reason.INTERNAL_ERROR, message))
+            return None, _nothing_but(Transient(Reason.INTERNAL_ERROR, message)), False
 
     def _conditions(
         self, live: Manifest, outcome: Outcome, before: tuple[Condition, ...], *, deleting: bool
@@ -145,13 +145,15 @@ class Controller(Generic[Input]):
         )
         return tuple(conditions(seen))
 
-    def _write_status(self, key: Ref, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any]) -> None:
+    def _write_status(
+        self, key: Ref, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any], *, observed: bool
+    ) -> None:
         """Once per pass, and only when it differs."""
         current = live.get("status") or {}
         wanted = {
             **({} if extra else {k: v for k, v in current.items() if k != "conditions"}),
             **extra,
-            "observedGeneration": live["metadata"]["generation"],
+            **({"observedGeneration": live["metadata"]["generation"]} if observed else {}),
             "conditions": [c.to_json() for c in after],
         }
         if wanted != current:

@@ -54,6 +54,20 @@ class KubeApply:
 
 
 @dataclass(frozen=True, slots=True)
+class KubeReplace:
+    """Put the planned object in place of the version that was read: takes away what others added."""
+
+    manifest: Manifest
+    """With that version's resourceVersion."""
+
+    def apply(self, to: Backends) -> None:
+        to.kubernetes.replace(self.manifest)
+
+    def __str__(self) -> str:
+        return f"replace {ref_of(self.manifest)}"
+
+
+@dataclass(frozen=True, slots=True)
 class KubeDelete:
     """Delete the object that was read."""
 
@@ -163,7 +177,7 @@ class RealmLogout:
 
 
 Change = (
-    KubeCreate | KubeApply | KubeDelete | KubeAnnotate
+    KubeCreate | KubeApply | KubeReplace | KubeDelete | KubeAnnotate
     | VaultWrite | VaultDelete
     | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
 )  # fmt: skip
@@ -179,6 +193,8 @@ class Stage:
     """Why the stage cannot be completed in this pass; the changes are made all the same."""
     needs: tuple[ConditionType, ...] = ()
     """Stages that must be complete before this one may change anything."""
+    independent: bool = False
+    """No change builds on the one before: one that fails does not cancel the rest."""
     message: str = "As planned."
     reason: Reason = Reason.READY
     """Why the stage is complete; shown when it is."""
@@ -247,10 +263,13 @@ def _apply_stage(stage: Stage, before: Mapping[ConditionType, StageOutcome], to:
         if not before[needed].complete:
             return StageOutcome(stage, waits_for=needed)
     applied: list[Change] = []
-    try:
-        for change in stage.changes:
+    failure: ReconcileError | None = None
+    for change in stage.changes:
+        try:
             change.apply(to)
             applied.append(change)
-    except ReconcileError as error:
-        return StageOutcome(stage, tuple(applied), error)
-    return StageOutcome(stage, tuple(applied), stage.problem)
+        except ReconcileError as error:
+            failure = failure or error
+            if not stage.independent:
+                break
+    return StageOutcome(stage, tuple(applied), failure or stage.problem)
