@@ -200,6 +200,11 @@ class GuardedKubernetes:
         self.fence.check()
         self.to.apply(manifest)
 
+    def replace(self, manifest: Manifest) -> Manifest | None:
+        """See `Kubernetes.replace`."""
+        self.fence.check()
+        return self.to.replace(manifest)
+
     def delete(self, ref: Ref, uid: str) -> None:
         """See `Kubernetes.delete`."""
         self.fence.check()

@@ -35,6 +35,8 @@ class Record:
     renewed: str
     """By the holder's clock, so only good for telling whether it changed."""
     transitions: int
+    version: str
+    """The resourceVersion: a clock that was set back can repeat a time, but never a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def until_next(seen: Sighting | None, identity: str, now: float, timing: Timing)
 
 def claimed(lease: Manifest | None, at: Ref, identity: str, clock: datetime.datetime, timing: Timing) -> Manifest:
     """The Lease with our name: renewed, or taken over. `clock` is for people to read."""
-    before = _record(lease) if lease else Record("", "", 0)
+    before = _record(lease) if lease else Record("", "", 0, "")
     stamp = _stamp(clock)
     if stamp == before.renewed:  # a clock that was set back must not make a renewal look like none
         stamp = _stamp(clock + datetime.timedelta(microseconds=1))
@@ -111,7 +113,12 @@ def holder_of(lease: Manifest | None) -> str:
 
 def _record(lease: Manifest) -> Record:
     spec = lease.get("spec") or {}
-    return Record(spec.get("holderIdentity") or "", spec.get("renewTime") or "", int(spec.get("leaseTransitions") or 0))
+    return Record(
+        spec.get("holderIdentity") or "",
+        spec.get("renewTime") or "",
+        int(spec.get("leaseTransitions") or 0),
+        lease["metadata"].get("resourceVersion") or "",
+    )
 
 
 def _stamp(clock: datetime.datetime) -> str:

@@ -24,6 +24,7 @@ REVISION_ANNOTATION = "axonos.ai/credentials-revision"
 """On pods: a change makes the kubelet sync the pod's volumes at once instead of within 60-90 s."""
 
 VAULT_OWNER_KEY = "axon_owner_uid"
+VAULT_SUSPENDED_KEY = "axon_suspended"
 VAULT_TENANT_KEY = "axon_tenant"
 VAULT_ORGANIZATION_KEY = "axon_organization"
 REALM_OWNER_ATTRIBUTE = "axonos.ai/owner-uid"

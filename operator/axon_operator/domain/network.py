@@ -17,7 +17,7 @@ def policy(selector: Mapping[str, str], *, ingress: Sequence[Rule] = (), egress:
     Empty lists are spelled out, so that a rule added by hand is seen as drift.
     """
     return {
-        "podSelector": {"matchLabels": dict(selector)},
+        "podSelector": _selector(selector),
         "policyTypes": ["Ingress", "Egress"],
         "ingress": list(ingress),
         "egress": list(egress),
@@ -91,5 +91,10 @@ def _network(cidr: str) -> IPv4Network | None:
 def _pods(namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "podSelector": {"matchLabels": dict(labels)},
+        "podSelector": _selector(labels),
     }
+
+
+def _selector(labels: Mapping[str, str]) -> dict[str, Any]:
+    """As the server writes it: everything is an empty selector, not an empty list of labels."""
+    return {"matchLabels": dict(labels)} if labels else {}

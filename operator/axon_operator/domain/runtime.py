@@ -27,6 +27,7 @@ from axon_operator.domain.resources import (
     CONFIG_MAP,
     DEPLOYMENT,
     NETWORK_POLICY,
+    RUNTIME,
     SERVICE,
     SERVICE_ACCOUNT,
     Manifest,
@@ -98,6 +99,7 @@ class Runtime:
             self.tenant.tenant,
             body,
             labels={RUNTIME_LABEL: self.names.runtime},
+            collected_with=Ref(RUNTIME, self.names.namespace, self.names.runtime),
         )
 
 

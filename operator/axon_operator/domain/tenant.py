@@ -14,6 +14,7 @@ from axon_operator.domain.names import (
     STATUS_MOUNT,
     VAULT_ORGANIZATION_KEY,
     VAULT_OWNER_KEY,
+    VAULT_SUSPENDED_KEY,
     VAULT_TENANT_KEY,
     TenantNames,
 )
@@ -36,6 +37,7 @@ from axon_operator.domain.values import seconds
 
 ADMIN_CLUSTER_ROLE = "axon-tenant-admin"
 ORG_ADMIN_POLICY = "org-admin"
+ADMINS_BINDING = "axon-admins"
 DEFAULT_DENY = "axon-default-deny"
 KUBERNETES_IDP = "kubernetes"
 
@@ -77,7 +79,7 @@ def kubernetes_guards(names: TenantNames, spec: TenantSpec) -> tuple[Manifest, .
             guard(NETWORK_POLICY, "axon-allow-dns", {"spec": network.policy({}, egress=[network.dns_rule()])})
         )
     if spec.admins:
-        guards.append(guard(ROLE_BINDING, "axon-admins", _admins(spec)))
+        guards.append(guard(ROLE_BINDING, ADMINS_BINDING, _admins(spec)))
     return tuple(guards)
 
 
@@ -90,14 +92,18 @@ def kubernetes_guard_refs(names: TenantNames) -> tuple[Ref, ...]:
             (RESOURCE_QUOTA, "axon-quota"),
             (LIMIT_RANGE, "axon-limits"),
             (NETWORK_POLICY, "axon-allow-dns"),
-            (ROLE_BINDING, "axon-admins"),
+            (ROLE_BINDING, ADMINS_BINDING),
         )
     )
 
 
 def vault_namespace(names: TenantNames, spec: TenantSpec) -> VaultResource:
-    """The OpenBao namespace with our owner mark."""
-    mark = {VAULT_OWNER_KEY: names.uid, VAULT_TENANT_KEY: names.tenant}
+    """The OpenBao namespace with our owner mark.
+
+    That it was suspended is written there too: so that a resumption which was cut off is completed.
+    """
+    suspended = "true" if spec.suspended else "false"
+    mark = {VAULT_OWNER_KEY: names.uid, VAULT_TENANT_KEY: names.tenant, VAULT_SUSPENDED_KEY: suspended}
     if spec.organization_id:
         mark[VAULT_ORGANIZATION_KEY] = spec.organization_id
     return VaultResource(VaultPath("", f"sys/namespaces/{names.vault_namespace}"), {"custom_metadata": mark})

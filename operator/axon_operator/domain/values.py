@@ -40,6 +40,41 @@ def as_planned(live: Any, planned: Any, parent: str = "") -> bool:
     return type(live) is type(planned) and bool(live == planned)
 
 
+def has_unplanned(live: Any, planned: Any, known: Mapping[str, Sequence[Any]], path: str = "") -> bool:
+    """Whether `live` holds a field or an item of a list that is neither planned nor known to come from the server.
+
+    Args:
+        live: what was read.
+        planned: what was planned there.
+        known: what servers add by themselves: path of the field (`.a.b`, through lists without an index) to its
+            possible values; an empty sequence stands for any.
+        path: where in the object this is.
+    """
+    if isinstance(live, Mapping):
+        plan = planned if isinstance(planned, Mapping) else {}
+        return any(
+            has_unplanned(value, plan[key], known, f"{path}.{key}")
+            if key in plan
+            else not _is_servers(value, known, f"{path}.{key}")
+            for key, value in live.items()
+        )
+    if isinstance(live, Sequence) and not isinstance(live, str):
+        items = planned if isinstance(planned, Sequence) and not isinstance(planned, str) else ()
+        return len(live) > len(items) or any(
+            has_unplanned(a, b, known, path) for a, b in zip(live, items, strict=False)
+        )
+    return False
+
+
+def _is_servers(value: Any, known: Mapping[str, Sequence[Any]], path: str) -> bool:
+    """Whether a field that is not planned says nothing. An empty map says something: as a selector, everything."""
+    if path in known:
+        return not known[path] or value in known[path]
+    if isinstance(value, Mapping):
+        return bool(value) and all(_is_servers(inner, known, f"{path}.{key}") for key, inner in value.items())
+    return value is None or value in ("", [])
+
+
 def _context(parent: str, key: str) -> str:
     """Quantities stand one level below these names; the server rewrites `1000m` as `1`."""
     return key if key in _QUANTITY_PARENTS else parent if parent in _QUANTITY_PARENTS else ""

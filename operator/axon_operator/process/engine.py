@@ -16,7 +16,14 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames, shard_of
+from axon_operator.domain.names import (
+    FINALIZER,
+    RECONCILE_ANNOTATION,
+    RUNTIME_LABEL,
+    TENANT_LABEL,
+    TenantNames,
+    shard_of,
+)
 from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
 from axon_operator.process.events import event, healed, notes
@@ -130,7 +137,9 @@ class Engine:
             return
         if edited:
             self._controllers[key.resource].expire(key)
-        self._queue.add(key, priority or (Priority.URGENT if edited else Priority.ROUTINE))
+        if priority is None:
+            priority = Priority.URGENT if edited else Priority.ROUTINE
+        self._queue.add(key, priority)
 
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
@@ -174,7 +183,10 @@ class Engine:
         if done.next is None:
             self._queue.forget(key)
         elif done.next.backoff:
-            self._queue.add_failed(key, done.next.backoff)
+            delay = self._queue.add_failed(key, done.next.backoff)
+            if done.next.after < delay:
+                # what waits for something else must not wait for the backend that fails
+                self._queue.add_after(key, done.next.after, done.next.priority)
         else:
             self._queue.forget(key)
             spread = random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
@@ -225,7 +237,8 @@ def fingerprint(live: Manifest) -> tuple[Any, ...]:
         metadata["uid"],
         metadata["generation"],
         metadata.get("deletionTimestamp"),
-        metadata.get("finalizers"),
+        # taken off by somebody, it is put back at once: without it, deletion would leave everything behind
+        FINALIZER in (metadata.get("finalizers") or ()),
         annotations.get(RECONCILE_ANNOTATION),
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal
 from axon_operator.backends.kubernetes.port import Kubernetes
-from axon_operator.domain.manifests import is_current, owner_uid
+from axon_operator.domain.manifests import is_extended, must_be_made_anew, owner_uid, replacement
 from axon_operator.domain.names import OWNER_UID_LABEL, TENANT_LABEL, TenantNames
 from axon_operator.domain.resources import (
     NAMESPACE,
@@ -23,6 +23,7 @@ from axon_operator.reconcile.engine.plan import (
     Change,
     KubeApply,
     KubeDelete,
+    KubeReplace,
     RealmCreate,
     RealmUpdate,
     Stage,
@@ -74,14 +75,20 @@ def tenant_of(kubernetes: Kubernetes, namespace: str) -> tuple[TenantNames, Mani
 
 
 def kube_changes(planned: Iterable[Manifest], live: Mapping[Ref, Manifest | None], uid: str) -> tuple[Change, ...]:
-    """Applies what differs. Raises `Terminal(NameTaken)` for something that is not the owner's."""
+    """Sets right what differs. Raises `Terminal(NameTaken)` for something that is not the owner's."""
     changes: list[Change] = []
     for manifest in planned:
         ref = ref_of(manifest)
         existing = live.get(ref)
-        if existing is not None:
-            require_owner(existing, uid)
-        if existing is None or not is_current(existing, manifest):
+        if existing is None:
+            changes.append(KubeApply(manifest))
+            continue
+        require_owner(existing, uid)
+        if must_be_made_anew(existing, manifest):
+            changes += (KubeDelete(ref, existing["metadata"]["uid"]), KubeApply(manifest))
+        elif is_extended(existing, manifest):
+            changes.append(KubeReplace(replacement(existing, manifest)))
+        elif not as_planned(existing, manifest):
             changes.append(KubeApply(manifest))
     return tuple(changes)
 

@@ -58,6 +58,7 @@ from axon_operator.reconcile.engine.plan import (
     KubeApply,
     KubeCreateBound,
     KubeDelete,
+    KubeReplace,
     Outcome,
     Plan,
     RealmDelete,
@@ -211,7 +212,7 @@ class RuntimeReconciler:
             return ()
         namespace = seen.names.namespace
         before = published_revision(_config(seen))
-        published = [c.manifest for c in outcome.applied if isinstance(c, KubeApply)]
+        published = [c.manifest for c in outcome.applied if isinstance(c, KubeApply | KubeReplace)]
         again = any(m["kind"] == CONFIG_MAP.kind and published_revision(m) != before for m in published)
         return (
             *((Ref(RUNTIME, namespace, seen.names.runtime),) if again else ()),

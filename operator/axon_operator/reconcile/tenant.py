@@ -6,16 +6,19 @@ from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.api.tenant import TenantSpec
-from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
+from axon_operator.backends.errors import ReconcileError, Terminal, Transient, Waiting
 from axon_operator.domain import tenant as desired
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import (
+    FINALIZER,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    OWNER_UID_LABEL,
     REALM_OWNER_ATTRIBUTE,
     RUNTIME_AUTH_MOUNT,
     TENANT_LABEL,
     VAULT_OWNER_KEY,
+    VAULT_SUSPENDED_KEY,
     TenantNames,
 )
 from axon_operator.domain.platform import Platform
@@ -24,16 +27,21 @@ from axon_operator.domain.resources import (
     NAMESPACE,
     NETWORK_POLICY,
     POD,
+    ROLE_BINDING,
     RUNTIME,
     TENANT,
     Manifest,
     RealmPath,
     Ref,
     VaultPath,
+    VaultResource,
     ref_of,
 )
 from axon_operator.domain.values import as_planned
 from axon_operator.reconcile.common import (
+    ASSUMED,
+    Assumed,
+    T,
     attempt,
     deleting,
     kube_changes,
@@ -63,9 +71,13 @@ from axon_operator.reconcile.engine.plan import (
 
 _LOGINS = f"sys/leases/lookup/auth/{RUNTIME_AUTH_MOUNT}/login"
 """Where OpenBao lists the leases of logins; the ids stay in memory for as long as it takes to count them."""
+_ROLES = f"auth/{RUNTIME_AUTH_MOUNT}/role"
 
 _POLL = 1.0
 """Seconds between looks at something that is being deleted."""
+
+_RECORDED = ("namespace", "vaultNamespace", "realm")
+_JUST_MADE = Waiting(Reason.PROGRESSING, "Just made; its mark is read next.", after=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +88,10 @@ class VaultSeen:
     """Whether the server has namespaces at all."""
     namespace: Mapping[str, Any] | None
     contents: Mapping[VaultPath, Mapping[str, Any] | None]
+    roles: tuple[str, ...] = ()
+    """Under which a runtime can log in; looked up only when nobody may any more."""
     logins: int = 0
-    """Number of runtimes' logins that are still good; looked up only when they are to be revoked."""
+    """Number of runtimes' logins that are still good; looked up with the roles."""
 
     def owned_by(self, uid: str) -> bool:
         """Whether the namespace carries the tenant's mark."""
@@ -92,6 +106,12 @@ class VaultSeen:
     def going(self) -> bool:
         """Whether OpenBao is deleting the namespace."""
         return bool((self.namespace or {}).get("tainted"))
+
+    @property
+    def resuming(self) -> bool:
+        """Whether it was closed by a suspension from which it has not come back yet, or by hand."""
+        mark = ((self.namespace or {}).get("custom_metadata") or {}).get(VAULT_SUSPENDED_KEY)
+        return self.locked or mark == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +132,21 @@ class TenantSeen:
 
     names: TenantNames
     spec: TenantSpec
-    deleting: bool
+    deleted_at: str | None
+    """When deletion was asked for."""
     changed: bool
     """The spec is newer than the status."""
+    recorded: Mapping[str, str]
+    """From the status: names of what was seen to be ours (`namespace`, `vaultNamespace`, `realm`)."""
     namespace: Manifest | None
     guards: Mapping[Ref, Manifest | None]
-    openings: tuple[Manifest, ...]
+    openings: tuple[Manifest, ...] | ReconcileError
     """When suspended: network policies of ours that still open something."""
     tenants_objects: tuple[Manifest, ...]
     """Runtimes and bindings in the namespace."""
     pods: int
-    vault: VaultSeen | ReconcileError
-    keycloak: RealmSeen | ReconcileError
+    vault: VaultSeen | ReconcileError | Assumed
+    keycloak: RealmSeen | ReconcileError | Assumed
 
 
 class TenantReconciler:
@@ -135,7 +158,7 @@ class TenantReconciler:
         self._to = backends
         self._platform = platform
 
-    def gather(self, live: Manifest) -> TenantSeen:
+    def gather(self, live: Manifest, *, ask: bool) -> TenantSeen:
         """Reads the three systems; an OpenBao or Keycloak that is away is part of what is seen."""
         metadata = live["metadata"]
         names = TenantNames(metadata["name"], metadata["uid"])
@@ -144,14 +167,18 @@ class TenantReconciler:
         namespace = kubernetes.get(Ref(NAMESPACE, "", names.namespace))
         ours = namespace is not None and owner_uid(namespace) == names.uid
         inside = [kubernetes.list(kind, names.namespace) for kind in (BINDING, RUNTIME)] if ours else []
-        openings = self._openings(names) if ours and spec.suspended else ()
-        # a kill switch must not wait for a backend that hangs: the network is closed in a pass of its own
-        first = Waiting(Reason.PROGRESSING, "The network is closed first.", after=0) if openings else None
+        status = live.get("status") or {}
+        changed = status.get("observedGeneration") != metadata["generation"]
+        openings = attempt(lambda: self._openings(names)) if ours and spec.suspended else ()
+        # a kill switch must not wait for a backend that hangs: the network is closed in a pass of its own. One
+        # pass, whatever becomes of it: the backends do not wait for a policy that cannot be removed
+        first = Waiting(Reason.PROGRESSING, "The network is closed first.", after=0) if openings and changed else None
         return TenantSeen(
             names=names,
             spec=spec,
-            deleting=deleting(live),
-            changed=(live.get("status") or {}).get("observedGeneration") != metadata["generation"],
+            deleted_at=metadata.get("deletionTimestamp"),
+            changed=changed,
+            recorded={name: status[name] for name in _RECORDED if name in status},
             namespace=namespace,
             guards={ref: kubernetes.get(ref) for ref in desired.kubernetes_guard_refs(names)} if ours else {},
             openings=openings,
@@ -159,18 +186,16 @@ class TenantReconciler:
             pods=len(kubernetes.list(POD, names.namespace, {TENANT_LABEL: names.tenant}))
             if ours and deleting(live)
             else 0,
-            vault=first
-            if first
-            else attempt(lambda: self._vault(names, spec, leaving=spec.suspended or deleting(live))),
-            keycloak=first if first else attempt(lambda: self._realm(names, live)),
+            **self._asked(names, spec, live, first) if ask else {"vault": ASSUMED, "keycloak": ASSUMED},
         )
 
     def plan(self, seen: TenantSeen) -> Plan:
         """Create and set right, or tear down."""
-        if seen.deleting:
+        if seen.deleted_at:
             return _teardown(seen)
         return Plan(
             (
+                *_closing(seen),
                 staged(ConditionType.NAMESPACE_READY, lambda: _namespace_stage(seen)),
                 staged(ConditionType.VAULT_READY, lambda: _vault_stage(seen, self._platform)),
                 staged(ConditionType.IDENTITY_READY, lambda: _identity_stage(seen, self._platform)),
@@ -178,13 +203,26 @@ class TenantReconciler:
         )
 
     def status(self, seen: TenantSeen) -> dict[str, Any]:
-        """Where the tenant lives."""
+        """Where the tenant lives: what was seen to carry its mark, now or before."""
         names = seen.names
-        return {"namespace": names.namespace, "vaultNamespace": names.vault_namespace, "realm": names.realm}
+        ours = {
+            "namespace": (names.namespace, seen.namespace is not None and owner_uid(seen.namespace) == names.uid),
+            "vaultNamespace": (names.vault_namespace, _is_ours(seen.vault, names)),
+            "realm": (names.realm, _is_ours(seen.keycloak, names)),
+        }
+        return {**seen.recorded, **{field: name for field, (name, is_ours) in ours.items() if is_ours}}
 
     def related(self, seen: TenantSeen, outcome: Outcome) -> tuple[Ref, ...]:
         """The tenant's objects, whenever something about the tenant changed."""
         return tuple(ref_of(m) for m in seen.tenants_objects) if outcome.applied or seen.changed else ()
+
+    def _asked(self, names: TenantNames, spec: TenantSpec, live: Manifest, first: Waiting | None) -> dict[str, Any]:
+        """What OpenBao and Keycloak say, unless something else has to be done first."""
+        leaving = spec.suspended or deleting(live)
+        return {
+            "vault": first or attempt(lambda: self._vault(names, spec, leaving=leaving)),
+            "keycloak": first or attempt(lambda: self._realm(names, live)),
+        }
 
     def _openings(self, names: TenantNames) -> tuple[Manifest, ...]:
         policies = self._to.kubernetes.list(NETWORK_POLICY, names.namespace, {MANAGED_BY_LABEL: MANAGED_BY})
@@ -198,7 +236,8 @@ class TenantReconciler:
         if not seen.owned_by(names.uid) or seen.locked or seen.going:
             return seen
         if leaving:
-            return replace(seen, logins=len(vault.list(VaultPath(names.vault_namespace, _LOGINS))))
+            roles = vault.list(VaultPath(names.vault_namespace, _ROLES))
+            return replace(seen, roles=roles, logins=len(vault.list(VaultPath(names.vault_namespace, _LOGINS))))
         contents = desired.vault_contents(names, self._platform)
         return replace(seen, contents={r.at: vault.read(r.at) for r in contents})
 
@@ -208,6 +247,32 @@ class TenantReconciler:
             return seen
         contents = desired.realm_contents(names, self._platform)
         return RealmSeen(seen.realm, {r.at: self._to.keycloak.read(r.at) for r in contents})
+
+
+def _is_ours(seen: VaultSeen | RealmSeen | ReconcileError | Assumed, names: TenantNames) -> bool:
+    return isinstance(seen, VaultSeen | RealmSeen) and seen.owned_by(names.uid)
+
+
+def _known(seen: T | ReconcileError | Assumed) -> T:
+    """What was seen; raises why it was not."""
+    if isinstance(seen, ReconcileError):
+        raise seen
+    if isinstance(seen, Assumed):
+        raise Waiting(Reason.PROGRESSING, "Not asked yet.", after=0)
+    return seen
+
+
+def _closing(seen: TenantSeen) -> tuple[Stage, ...]:
+    """Of a suspended tenant: a stage of its own, which no problem elsewhere can cancel."""
+    foreign = seen.namespace is not None and owner_uid(seen.namespace) != seen.names.uid
+    if not seen.spec.suspended or foreign:
+        return ()
+    kind = ConditionType.NETWORK_READY
+    if isinstance(seen.openings, ReconcileError):
+        return (Stage(kind, problem=seen.openings),)
+    deletes = tuple(KubeDelete(ref_of(p), p["metadata"]["uid"]) for p in seen.openings)
+    message = "Closed in both directions."
+    return (Stage(kind, deletes, reason=Reason.SUSPENDED, message=message, independent=True),)
 
 
 def _namespace_stage(seen: TenantSeen) -> Stage:
@@ -220,22 +285,27 @@ def _namespace_stage(seen: TenantSeen) -> Stage:
     if deleting(seen.namespace):
         message = f"Namespace {names.namespace} is being deleted by someone; it is made again when it is gone."
         return Stage(ConditionType.NAMESPACE_READY, problem=Waiting(Reason.DELETING, message, after=5))
-    unplanned = (
-        set(desired.kubernetes_guard_refs(names)) - {ref_of(g) for g in guards} - {ref_of(p) for p in seen.openings}
-    )
-    changes = (
-        *(KubeDelete(ref_of(p), p["metadata"]["uid"]) for p in seen.openings),
+    closing = () if isinstance(seen.openings, ReconcileError) else seen.openings
+    unplanned = set(desired.kubernetes_guard_refs(names)) - {ref_of(m) for m in (*guards, *closing)}
+    changes = [
         *kube_removals(sorted(unplanned, key=str), seen.guards, names.uid),
         *kube_changes([planned], {ref_of(planned): seen.namespace}, names.uid),
-        *kube_changes(guards, seen.guards, names.uid),
-    )
-    return Stage(ConditionType.NAMESPACE_READY, changes)
+    ]
+    problem = None
+    for guard in guards:
+        # one by one: a guard that is not ours must not keep the others from being set right
+        judged = attempt(lambda guard=guard: kube_changes([guard], seen.guards, names.uid))  # type: ignore[misc]
+        if isinstance(judged, ReconcileError):
+            problem = problem or judged
+        else:
+            changes += judged
+    return Stage(ConditionType.NAMESPACE_READY, tuple(changes), problem, independent=True)
 
 
 def _vault_stage(seen: TenantSeen, platform: Platform) -> Stage:
-    if isinstance(seen.vault, ReconcileError):
-        raise seen.vault
-    names, vault = seen.names, seen.vault
+    if isinstance(seen.vault, Assumed):
+        return _vault_closed(()) if seen.spec.suspended else Stage(ConditionType.VAULT_READY)
+    names, vault = seen.names, _known(seen.vault)
     if not vault.namespaces:
         raise Terminal(
             Reason.NAMESPACES_UNSUPPORTED,
@@ -245,68 +315,87 @@ def _vault_stage(seen: TenantSeen, platform: Platform) -> Stage:
     contents = desired.vault_contents(names, platform)
     if vault.namespace is None:
         writes = (VaultWrite(namespace.at, namespace.body), *(VaultWrite(r.at, r.body) for r in contents))
-        # suspended from the start: lock in the next pass
-        problem = Waiting(Reason.PROGRESSING, "Locking the new namespace.", after=0) if seen.spec.suspended else None
-        return Stage(ConditionType.VAULT_READY, writes, problem)
+        return Stage(ConditionType.VAULT_READY, writes, _JUST_MADE)
     _require_vault_owner(vault, names)
     if vault.going:
         raise Waiting(Reason.DELETING, "OpenBao is still deleting the tenant's former namespace.", after=2)
     if seen.spec.suspended:
-        return _vault_suspended(names, vault)
-    if vault.locked:
-        unlock = VaultWrite(VaultPath("", f"sys/namespaces/api-lock/unlock/{names.vault_namespace}"), {})
-        return Stage(
-            ConditionType.VAULT_READY,
-            (unlock,),
-            Waiting(Reason.RESUMED, "Unlocked; its contents are compared next.", after=0),
-        )
+        return _vault_suspended(names, vault, namespace)
+    if vault.resuming:
+        return _vault_resumed(names, vault, namespace)
     return Stage(
         ConditionType.VAULT_READY,
         vault_changes((namespace, *contents), {namespace.at: vault.namespace, **vault.contents}),
     )
 
 
+def _revoke(names: TenantNames) -> VaultWrite:
+    """Revokes every login of the tenant's runtimes."""
+    path = f"sys/leases/revoke-prefix/auth/{RUNTIME_AUTH_MOUNT}"
+    return VaultWrite(VaultPath(names.vault_namespace, path), {"sync": True})
+
+
 def _revocation(names: TenantNames, vault: VaultSeen) -> Stage | None:
-    """Revokes the runtimes' logins; None when a look has shown that none is left."""
-    if not vault.logins:
+    """No new logins, then none of the old; None when a look has shown that neither is left."""
+    if not vault.roles and not vault.logins:
         return None
-    revoke = VaultWrite(
-        VaultPath(names.vault_namespace, f"sys/leases/revoke-prefix/auth/{RUNTIME_AUTH_MOUNT}"), {"sync": True}
-    )
-    waiting = Waiting(Reason.PROGRESSING, f"{vault.logins} logins of runtimes are being revoked.", after=0.2)
-    return Stage(ConditionType.VAULT_READY, (revoke,), waiting)
+    roles = (VaultDelete(VaultPath(names.vault_namespace, f"{_ROLES}/{role}")) for role in vault.roles)
+    return Stage(ConditionType.VAULT_READY, (*roles, _revoke(names)), _unrevoked(vault))
 
 
-def _vault_suspended(names: TenantNames, vault: VaultSeen) -> Stage:
-    changes: tuple[Change, ...] = ()
+def _unrevoked(vault: VaultSeen) -> ReconcileError:
+    if vault.roles:
+        return Waiting(Reason.PROGRESSING, f"{vault.logins} logins of runtimes are being revoked.", after=0.2)
+    # nobody could log in any more, and they were revoked before: OpenBao does not do it, so ask ever less often
+    message = f"OpenBao has been told to revoke {vault.logins} logins of runtimes, and still lists them; see its log."
+    return Transient(Reason.VAULT_UNAVAILABLE, message)
+
+
+def _vault_suspended(names: TenantNames, vault: VaultSeen, namespace: VaultResource) -> Stage:
+    marked = vault_changes((namespace,), {namespace.at: vault.namespace})
+    locked: tuple[Change, ...] = ()
     if not vault.locked:
         # in a locked namespace revocation is refused even to root: revoke first, and see that it is done
         if revocation := _revocation(names, vault):
-            return revocation
-        changes = (VaultWrite(VaultPath("", f"sys/namespaces/api-lock/lock/{names.vault_namespace}"), {}),)
+            return replace(revocation, changes=(*marked, *revocation.changes))
+        locked = (VaultWrite(VaultPath("", f"sys/namespaces/api-lock/lock/{names.vault_namespace}"), {}),)
+    return _vault_closed((*marked, *locked))
+
+
+def _vault_closed(changes: tuple[Change, ...]) -> Stage:
+    message = "Tokens revoked, namespace locked."
+    return Stage(ConditionType.VAULT_READY, changes, reason=Reason.SUSPENDED, message=message)
+
+
+def _vault_resumed(names: TenantNames, vault: VaultSeen, namespace: VaultResource) -> Stage:
+    """Whoever logged in between the last look and the lock does not come back; the mark goes when that is sure."""
+    unlock = VaultWrite(VaultPath("", f"sys/namespaces/api-lock/unlock/{names.vault_namespace}"), {})
     return Stage(
-        ConditionType.VAULT_READY, changes, reason=Reason.SUSPENDED, message="Tokens revoked, namespace locked."
+        ConditionType.VAULT_READY,
+        (*((unlock,) if vault.locked else ()), _revoke(names), VaultWrite(namespace.at, namespace.body)),
+        Waiting(Reason.RESUMED, "Unlocked; its contents are compared next.", after=0),
     )
 
 
 def _identity_stage(seen: TenantSeen, platform: Platform) -> Stage:
-    if isinstance(seen.keycloak, ReconcileError):
-        raise seen.keycloak
-    names, keycloak = seen.names, seen.keycloak
-    planned = desired.realm(names, seen.spec)
-    contents = desired.realm_contents(names, platform)
     reason, message = (
         (Reason.SUSPENDED, "Sessions ended, realm disabled.") if seen.spec.suspended else (Reason.READY, "As planned.")
     )
+    if isinstance(seen.keycloak, Assumed):
+        return Stage(ConditionType.IDENTITY_READY, reason=reason, message=message)
+    names, keycloak = seen.names, _known(seen.keycloak)
+    planned = desired.realm(names, seen.spec)
+    contents = desired.realm_contents(names, platform)
     if keycloak.realm is None:
         creates = tuple(RealmCreate(resource) for resource in (planned, *contents))
-        return Stage(ConditionType.IDENTITY_READY, creates, reason=reason, message=message)
+        return Stage(ConditionType.IDENTITY_READY, creates, _JUST_MADE)
     _require_realm_owner(keycloak, names)
     changes: list[Change] = []
-    if seen.spec.suspended and keycloak.realm.get("enabled"):
-        changes.append(RealmLogout(names.realm))
     if not as_planned(keycloak.realm, planned.body):
         changes.append(RealmUpdate(planned.at, with_live_attributes(planned.body, keycloak.realm)))
+    if bool(keycloak.realm.get("enabled")) is seen.spec.suspended:
+        # while the realm is disabled, so that no session begins after it: behind closing, and before opening again
+        changes.insert(1 if seen.spec.suspended else 0, RealmLogout(names.realm))
     changes += realm_changes(contents, keycloak.contents)
     return Stage(ConditionType.IDENTITY_READY, tuple(changes), reason=reason, message=message)
 
@@ -317,7 +406,8 @@ def _teardown(seen: TenantSeen) -> Plan:
     backends = (ConditionType.VAULT_READY, ConditionType.IDENTITY_READY)
     return Plan(
         (
-            _workload_teardown(seen),
+            *_closing(seen),
+            staged(stopped, lambda: _workload_teardown(seen)),
             staged(ConditionType.VAULT_READY, lambda: _vault_teardown(seen), needs=(stopped,)),
             staged(ConditionType.IDENTITY_READY, lambda: _identity_teardown(seen), needs=(stopped,)),
             staged(ConditionType.NAMESPACE_READY, lambda: _namespace_teardown(seen), needs=(stopped, *backends)),
@@ -326,20 +416,44 @@ def _teardown(seen: TenantSeen) -> Plan:
 
 
 def _workload_teardown(seen: TenantSeen) -> Stage:
-    objects = seen.tenants_objects
-    deletes = tuple(KubeDelete(ref_of(m), m["metadata"]["uid"]) for m in objects if not deleting(m))
+    """Complete when no pod is there and none can come: the tenant's people could hold their objects for ever."""
+    names, objects = seen.names, seen.tenants_objects
+    if seen.namespace is not None and owner_uid(seen.namespace) != names.uid:
+        _require_unrecorded(seen, "namespace", f"Namespace {names.namespace}", f"label {OWNER_UID_LABEL}")
+    changes = (
+        # from here on the tenant's people make nothing new
+        *kube_removals([Ref(ROLE_BINDING, names.namespace, desired.ADMINS_BINDING)], seen.guards, names.uid),
+        *(KubeDelete(ref_of(m), m["metadata"]["uid"]) for m in objects if not deleting(m)),
+    )
+    runtimes = [m["metadata"]["name"] for m in objects if _may_have_pods(m, seen.deleted_at or "")]
     problem = None
-    if objects or seen.pods:
-        message = f"{len(objects)} runtimes and bindings and {seen.pods} pods of the tenant are still there."
+    if runtimes or seen.pods:
+        message = f"{seen.pods} pods of the tenant are still there; runtimes not torn down yet: {_some(runtimes)}."
         problem = Waiting(Reason.PODS_TERMINATING, message, after=_POLL)
-    return Stage(ConditionType.WORKLOAD_READY, deletes, problem)
+    return Stage(ConditionType.WORKLOAD_READY, changes, problem, independent=True)
+
+
+def _may_have_pods(live: Manifest, deleted_at: str) -> bool:
+    """A runtime whose own teardown is not over. One that is made later, in a tenant that is going, gets no pods."""
+    metadata = live["metadata"]
+    ours = FINALIZER in (metadata.get("finalizers") or ())
+    return live["kind"] == RUNTIME.kind and ours and metadata["creationTimestamp"] <= deleted_at
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3] or ["none"]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _vault_teardown(seen: TenantSeen) -> Stage:
-    if isinstance(seen.vault, ReconcileError):
-        raise seen.vault
-    names, vault = seen.names, seen.vault
-    if vault.namespace is None or not vault.owned_by(names.uid):
+    names, vault = seen.names, _known(seen.vault)
+    where = f"OpenBao namespace {names.vault_namespace}"
+    if not vault.namespaces and "vaultNamespace" in seen.recorded:
+        message = f"The secrets server ignores namespaces, so whether {where} is gone cannot be seen; give the operator the server on which it was made."
+        raise Terminal(Reason.NAMESPACES_UNSUPPORTED, message)
+    if vault.namespace is None:
+        return Stage(ConditionType.VAULT_READY)
+    if not vault.owned_by(names.uid):
+        _require_unrecorded(seen, "vaultNamespace", where, f"custom metadata {VAULT_OWNER_KEY}")
         return Stage(ConditionType.VAULT_READY)
     going = Waiting(Reason.DELETING, "OpenBao is deleting the tenant's namespace.", after=_POLL)
     if vault.going:
@@ -351,9 +465,12 @@ def _vault_teardown(seen: TenantSeen) -> Stage:
 
 
 def _identity_teardown(seen: TenantSeen) -> Stage:
-    if isinstance(seen.keycloak, ReconcileError):
-        raise seen.keycloak
-    if seen.keycloak.realm is None or not seen.keycloak.owned_by(seen.names.uid):
+    keycloak = _known(seen.keycloak)
+    if keycloak.realm is None:
+        return Stage(ConditionType.IDENTITY_READY)
+    if not keycloak.owned_by(seen.names.uid):
+        where, mark = f"Realm {seen.names.realm}", f"attribute {REALM_OWNER_ATTRIBUTE}"
+        _require_unrecorded(seen, "realm", where, mark)
         return Stage(ConditionType.IDENTITY_READY)
     return Stage(ConditionType.IDENTITY_READY, (RealmDelete(RealmPath(seen.names.realm)),))
 
@@ -362,10 +479,33 @@ def _namespace_teardown(seen: TenantSeen) -> Stage:
     namespace = seen.namespace
     if namespace is None or owner_uid(namespace) != seen.names.uid:
         return Stage(ConditionType.NAMESPACE_READY)
-    waiting = Waiting(Reason.DELETING, f"Namespace {seen.names.namespace} is being deleted.", after=_POLL)
+    waiting = Waiting(
+        Reason.DELETING, f"Namespace {seen.names.namespace} is being deleted.{_held(seen.tenants_objects)}", after=_POLL
+    )
     if deleting(namespace):
         raise waiting
     return Stage(ConditionType.NAMESPACE_READY, (KubeDelete(ref_of(namespace), namespace["metadata"]["uid"]),), waiting)
+
+
+def _held(objects: tuple[Manifest, ...]) -> str:
+    """Which objects somebody else's finalizers keep, for the person who has to remove those."""
+    held = [
+        f"{ref_of(m)} by finalizer {finalizer}"
+        for m in objects
+        for finalizer in m["metadata"].get("finalizers") or ()
+        if deleting(m) and finalizer != FINALIZER
+    ]
+    return f" Held up: {_some(held)}; whoever set a finalizer has to remove it." if held else ""
+
+
+def _require_unrecorded(seen: TenantSeen, field: str, what: str, mark: str) -> None:
+    """Raises `Terminal(NameTaken)` for something that was ours and has lost its mark; what never was ours, stays."""
+    if field in seen.recorded:
+        message = (
+            f"{what} was made for this tenant and has lost its mark ({mark}); it is not touched. "
+            f"Put the mark back ({seen.names.uid}), or remove it by hand."
+        )
+        raise Terminal(Reason.NAME_TAKEN, message)
 
 
 def _require_vault_owner(vault: VaultSeen, names: TenantNames) -> None:

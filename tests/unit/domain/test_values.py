@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axon_operator.domain.values import as_planned, seconds
+from axon_operator.domain.values import as_planned, has_unplanned, seconds
 
 plain = st.recursive(
     st.text(min_size=1) | st.integers() | st.booleans(),
@@ -33,6 +33,24 @@ def test_what_a_server_adds_to_a_map_is_no_drift(planned: dict[str, object], nam
 @given(st.lists(plain, max_size=4), plain)
 def test_what_somebody_adds_to_a_list_is_drift(planned: list[object], extra: object) -> None:
     assert not as_planned([*planned, extra], planned)
+
+
+@given(plain)
+def test_nothing_is_unplanned_when_it_is_the_plan(value: object) -> None:
+    assert not has_unplanned(value, value, {})
+
+
+@given(st.lists(plain, max_size=4), plain)
+def test_an_item_that_somebody_adds_is_unplanned(planned: list[object], extra: object) -> None:
+    assert has_unplanned([*planned, extra], planned, {})
+
+
+def test_what_servers_add_is_not_unplanned_and_an_empty_map_is() -> None:
+    known = {".a.default": (1,), ".a.any": ()}
+    assert not has_unplanned({"a": {"default": 1, "any": "x", "empty": "", "none": None, "list": []}}, {"a": {}}, known)
+    assert not has_unplanned({"a": {"default": 1}}, {}, known)
+    assert has_unplanned({"a": {"default": 2}}, {"a": {}}, known)
+    assert has_unplanned({"selector": {}}, {}, known)
 
 
 def test_an_ingress_rule_where_none_is_planned_is_drift() -> None:

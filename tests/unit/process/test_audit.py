@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import Transient
 from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION
-from axon_operator.domain.resources import CONFIG_MAP, Manifest, RealmPath, RealmResource, Ref, VaultPath
+from axon_operator.domain.resources import CONFIG_MAP, Manifest, RealmPath, RealmResource, Ref, VaultPath, VaultResource
 from axon_operator.process.audit import AuditStream, requested_by
 from axon_operator.reconcile.engine.plan import (
     OK,
@@ -24,8 +24,10 @@ from axon_operator.reconcile.engine.plan import (
     KubeAnnotate,
     KubeApply,
     KubeCreate,
+    KubeCreateBound,
     KubeDelete,
     KubeFinalize,
+    KubeReplace,
     Plan,
     RealmCreate,
     RealmDelete,
@@ -49,7 +51,9 @@ POLICY = VaultPath("t-1", "sys/policies/acl/x")
 CLIENT = RealmPath("axon-acme", ("clients", "c"))
 CHANGES: tuple[tuple[Change, str, str, str], ...] = (
     (KubeCreate(MAP), "kubernetes", "create", "ConfigMap axon-acme/m"),
+    (KubeCreateBound(MAP, lambda _uid: VaultResource(POLICY, {})), "kubernetes", "create", "ConfigMap axon-acme/m"),
     (KubeApply(MAP), "kubernetes", "apply", "ConfigMap axon-acme/m"),
+    (KubeReplace(MAP), "kubernetes", "replace", "ConfigMap axon-acme/m"),
     (KubeDelete(REF, "u"), "kubernetes", "delete", "ConfigMap axon-acme/m"),
     (KubeAnnotate(REF, {"a": VALUE}), "kubernetes", "annotate", "ConfigMap axon-acme/m"),
     (KubeFinalize(MAP, (VALUE,)), "kubernetes", "finalize", "ConfigMap axon-acme/m"),

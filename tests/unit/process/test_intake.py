@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, shard_of
+from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, shard_of
 from axon_operator.domain.resources import (
     BINDING,
     DEPLOYMENT,
@@ -22,8 +22,7 @@ from axon_operator.domain.resources import (
 from axon_operator.process.engine import Engine
 from axon_operator.reconcile.engine.controller import Controller
 from axon_operator.reconcile.engine.queue import Priority
-
-from ..reconcile.world import World
+from unit.reconcile.world import World
 
 ACME = Ref(TENANT, "", "acme")
 AGENT = Ref(RUNTIME, "axon-acme", "agent")
@@ -82,7 +81,7 @@ def _resource(manifest: Manifest) -> Resource:
 
 
 def own(ref: Ref, *, observed: bool, **spec: Any) -> Manifest:
-    metadata = {"name": ref.name, "uid": f"uid-{ref.name}", "generation": 1}
+    metadata = {"name": ref.name, "uid": f"uid-{ref.name}", "generation": 1, "finalizers": [FINALIZER]}
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     status = {"observedGeneration": 1} if observed else {}

@@ -20,6 +20,7 @@ GOOD = {
     "KEYCLOAK_PEER_LABELS": '{"app": "keycloak"}',
     "AGENT_IMAGE": "registry.example/agent:1",
     "OPERATOR_NAMESPACE": "axon-system",
+    "POD_NAME": "axon-operator-0",
 }
 KUBECONFIG = """\
 apiVersion: v1

@@ -10,6 +10,7 @@ import pytest
 
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied
+from axon_operator.domain import agent
 from axon_operator.domain.names import TENANT_LABEL
 from axon_operator.domain.resources import (
     BINDING,
@@ -108,9 +109,9 @@ def related(world: World, ref: Ref) -> tuple[Ref, ...]:
     make: Any = {BINDING: BindingReconciler, RUNTIME: RuntimeReconciler}[ref.resource]
     now = lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # noqa: E731
     made = make(world.backends, PLATFORM)
-    return (
-        Controller(made, world.backends, resync=300, now=now, report=lambda _: None, audit=world.audit).run(ref).related
-    )
+    controller = Controller(made, world.backends, resync=300, now=now, report=lambda _: None, audit=world.audit)
+    controller.expire(ref)
+    return controller.run(ref).related
 
 
 def outside_rules(world: World) -> list[Any]:
@@ -361,7 +362,7 @@ def test_a_binding_asks_the_runtime_once_for_each_change(monkeypatch: pytest.Mon
 
 def test_the_revision_is_the_published_one_whatever_is_away_or_suspended() -> None:
     world = settled()
-    published = world.objects[CONFIG]["data"]["revision"].strip()
+    published = agent.revision_of(world.objects[CONFIG]["data"]["revision"].strip())
     status = world.objects[AGENT]["status"]
     assert status["revision"] == published
     world.vault_away = True
@@ -381,7 +382,9 @@ def test_a_runtime_that_published_another_revision_looks_again_to_tell_it() -> N
     delete(world, BILLING)
     assert AGENT in related(world, AGENT)
     assert AGENT not in related(world, AGENT)
-    assert world.objects[AGENT]["status"]["revision"] == world.objects[CONFIG]["data"]["revision"].strip()
+    assert world.objects[AGENT]["status"]["revision"] == agent.revision_of(
+        world.objects[CONFIG]["data"]["revision"].strip()
+    )
 
 
 # -- the service account

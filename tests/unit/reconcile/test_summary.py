@@ -107,3 +107,13 @@ def test_the_next_pass() -> None:
     assert soon is not None
     assert late is not None
     assert soon.base < late.base
+    # a backend that is away holds up nobody who waits for something else
+    assert next_pass(outcome(PODS, GONE), resync=300).after == 2
+    assert next_pass(outcome(PODS, DENIED), resync=300).after == 2
+    assert next_pass(outcome(GONE), resync=300).after >= soon.cap
+
+
+def test_a_defect_takes_ready_away() -> None:
+    before = tuple(summarize(outcome(None, None)).values())
+    after = summarize(outcome(Transient(Reason.INTERNAL_ERROR, "A bug.")), before)["Ready"]
+    assert (after.status, after.reason) == ("False", Reason.INTERNAL_ERROR)

@@ -206,7 +206,7 @@ class KubernetesApi:
             self._removed(ref, live["metadata"]["uid"])
 
     def replace(self, manifest: Manifest) -> Manifest:
-        """See `Leases.replace`. The resourceVersion in the manifest makes it a compare-and-set."""
+        """See `Kubernetes.replace` and `Leases.replace`. The resourceVersion in the manifest makes it a compare-and-set."""
         ref = ref_of(manifest)
         path = _path(ref.resource, ref.namespace, ref.name)
         query = {"fieldManager": FIELD_MANAGER}

@@ -59,6 +59,10 @@ class CachedKubernetes:
         self._look_first(ref_of(manifest))
         self._api.apply(manifest)
 
+    def replace(self, manifest: Manifest) -> Manifest | None:
+        """See `Kubernetes.replace`."""
+        return self._api.replace(manifest)
+
     def delete(self, ref: Ref, uid: str) -> None:
         """See `Kubernetes.delete`."""
         self._api.delete(ref, uid)

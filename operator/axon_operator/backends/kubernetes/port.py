@@ -29,6 +29,9 @@ class Kubernetes(Protocol):
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply under our field manager."""
 
+    def replace(self, manifest: Manifest) -> Manifest | None:
+        """Put it in place of exactly the version in its `metadata.resourceVersion`; `Waiting` if that has changed."""
+
     def delete(self, ref: Ref, uid: str) -> None:
         """Delete exactly the object with this uid; one that is gone is fine."""
 

@@ -77,7 +77,7 @@ class OpenBao:
         self._clock = clock
         self._login = SharedLogin(self._log_in, clock)
         self._http = _session(settings)
-        self._has_namespaces: bool | None = None
+        self._has_namespaces = False
 
     def read(self, path: VaultPath) -> Mapping[str, Any] | None:
         """See `Vault.read`."""
@@ -117,18 +117,21 @@ class OpenBao:
                 raise as_error(answer, self._address, f"delete {path}")
 
     def supports_namespaces(self) -> bool:
-        """See `Vault.supports_namespaces`. Asked once; a failure to find out is an error, not an answer.
+        """See `Vault.supports_namespaces`. Asked until it is so; a failure to find out is an error, not an answer.
 
         A namespace that cannot exist is listed: a server with namespaces says that there is no such
         namespace, one that ignores the header lists its root or says that it has no such function.
+        Anything else is no answer, least of all a bare "not found": that is what something in between says.
         """
-        if self._has_namespaces is None:
+        if not self._has_namespaces:
             action = "look for namespaces"
             with self._observed("probe"):
                 answer, _ = self._exchange(
                     "list", f"{self._settings.namespace}/axon-probe-{secrets.token_hex(8)}", "sys/namespaces"
                 )
-                if answer not in {Answer.NO_NAMESPACE, Answer.DONE, Answer.ABSENT, Answer.UNSUPPORTED}:
+                if answer is Answer.ABSENT:
+                    raise as_error(Answer.FOREIGN, self._address, action)
+                if answer not in {Answer.NO_NAMESPACE, Answer.DONE, Answer.UNSUPPORTED}:
                     raise as_error(answer, self._address, action)
                 self._has_namespaces = answer is Answer.NO_NAMESPACE
         return self._has_namespaces

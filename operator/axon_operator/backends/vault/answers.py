@@ -39,6 +39,8 @@ class Answer(Enum):
     """A redirect: followed, it would carry the token to another host."""
     KEYLESS = auto()
     """It cannot fetch the API server's keys, so it verifies no login."""
+    FOREIGN = auto()
+    """Not OpenBao's words: from something between it and the operator."""
     FAILING = auto()
     REJECTED = auto()
 
@@ -77,6 +79,9 @@ def classify(status: int, text: str) -> Answer:
     for code, words, answer in _BY_TEXT:
         if status == code and words in lowered:
             return answer
+    if status == 404 and not lowered.lstrip().startswith("{"):
+        # taken for "absent", a proxy's page would end a deletion that has not happened
+        return Answer.FOREIGN
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     match status // 100:
@@ -145,6 +150,7 @@ _TROUBLE: Final = {
     "service account's token",
     Answer.ELSEWHERE: "answered with a redirect, which is never followed; give the operator the final address",
     Answer.FAILING: "answered with an error of its own; check its log and that every audit device can write",
+    Answer.FOREIGN: "answered in an unknown form; check that nothing stands between it and the operator",
     # answers with which a caller that asked for something else cannot go on
     Answer.DONE: "answered in an unknown form; check that nothing stands between it and the operator",
     Answer.UNCHANGED: "answered in an unknown form; check that nothing stands between it and the operator",

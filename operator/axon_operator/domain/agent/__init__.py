@@ -50,8 +50,8 @@ def published_as(revision: str, live: str | None) -> str:
     """
     if live and revision_of(live) == revision:
         return live
-    count = live.rpartition("-")[2] if live else "0"
-    return f"{revision}-{int(count) + 1}"
+    count = live.rpartition("-")[2] if live else ""
+    return f"{revision}-{int(count) + 1 if count.isdecimal() else 1}"
 
 
 def revision_of(published: str | None) -> str | None:

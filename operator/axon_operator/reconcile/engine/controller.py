@@ -162,19 +162,19 @@ class Controller(Generic[Input]):
         rest = known.until - self._clock()
         if rest <= 0 or (known.uid, known.request) != (first.uid, first.request):
             return None
-        seen, plan = self._planned(live, ask=False)
+        seen, plan, _ = self._planned(live, ask=False)
         if seen is None or plan.changes or any(stage.problem for stage in plan.stages):
             return None
         outcome = apply(plan, self._backends, self._attempted(live))
         after = self._conditions(live, outcome, before, deleting=False)
-        if self._status(live, after, self._reconciler.status(seen)) != live["status"]:
+        if _status(live, after, self._reconciler.status(seen), judged=True) != live["status"]:
             return None
         return Pass(Next(rest), outcome, before, after, (), live)
 
     def _full(self, key: Ref, live: Manifest) -> Pass:
         """A pass that asks all three systems."""
         deleting = "deletionTimestamp" in live["metadata"]
-        seen, plan = self._planned(live, ask=True)
+        seen, plan, judged = self._planned(live, ask=True)
         outcome = apply(plan, self._backends, self._attempted(live))
         if deleting and outcome.complete:
             self._release(live)
@@ -183,7 +183,7 @@ class Controller(Generic[Input]):
         before = _conditions(live)
         after = self._conditions(live, outcome, before, deleting=deleting)
         extra = {} if seen is None else self._reconciler.status(seen)
-        self._write_status(key, live, after, extra)
+        self._write_status(key, live, _status(live, after, extra, judged=judged))
         related = () if seen is None else self._reconciler.related(seen, outcome)
         return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live)
 
@@ -208,21 +208,21 @@ class Controller(Generic[Input]):
     def _attempted(self, live: Manifest) -> Attempted:
         return partial(self._audit, live)
 
-    def _planned(self, live: Manifest, *, ask: bool) -> tuple[Input | None, Plan]:
+    def _planned(self, live: Manifest, *, ask: bool) -> tuple[Input | None, Plan, bool]:
+        """What was seen, the plan, and whether this generation of the spec was judged at all."""
         try:
             seen = self._reconciler.gather(live, ask=ask)
-            return seen, self._reconciler.plan(seen)
+            return seen, self._reconciler.plan(seen), True
         except ReconcileError as error:
-            return None, _nothing_but(error)
+            return None, _nothing_but(error), False
         except ValidationError as error:
             fields = ", ".join(".".join(str(part) for part in e["loc"]) for e in error.errors(include_input=False))
-            return None, _nothing_but(
-                Terminal(Reason.INVALID_SPEC, f"The spec does not fit this operator's version: {fields}.")
-            )
+            message = f"The spec does not fit this operator's version: {fields}."
+            return None, _nothing_but(Terminal(Reason.INVALID_SPEC, message)), True
         except Exception as error:  # noqa: BLE001 - a defect must be seen in the status, and must not end the worker
             self._report(error)
             message = "The operator met an unexpected error; its log has the place. It tries again."
-            return None, _nothing_but(Transient(Reason.INTERNAL_ERROR, message))
+            return None, _nothing_but(Transient(Reason.INTERNAL_ERROR, message)), False
 
     def _conditions(
         self, live: Manifest, outcome: Outcome, before: tuple[Condition, ...], *, deleting: bool
@@ -239,20 +239,21 @@ class Controller(Generic[Input]):
         )
         return tuple(conditions(seen))
 
-    def _write_status(self, key: Ref, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any]) -> None:
+    def _write_status(self, key: Ref, live: Manifest, wanted: dict[str, Any]) -> None:
         """Once per pass, and only when it differs."""
-        wanted = self._status(live, after, extra)
         if wanted != (live.get("status") or {}):
             self._backends.kubernetes.patch_status(key, wanted)
 
-    def _status(self, live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any]) -> dict[str, Any]:
-        current = live.get("status") or {}
-        return {
-            **({} if extra else {k: v for k, v in current.items() if k != "conditions"}),
-            **extra,
-            "observedGeneration": live["metadata"]["generation"],
-            "conditions": [c.to_json() for c in after],
-        }
+
+def _status(live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any], *, judged: bool) -> dict[str, Any]:
+    """The whole status; what could not be looked at in this pass stays as it was."""
+    current = live.get("status") or {}
+    return {
+        **({} if extra else {k: v for k, v in current.items() if k != "conditions"}),
+        **extra,
+        **({"observedGeneration": live["metadata"]["generation"]} if judged else {}),
+        "conditions": [c.to_json() for c in after],
+    }
 
 
 def _nothing_but(error: ReconcileError) -> Plan:

@@ -76,7 +76,8 @@ class KubeCreate(_Write):
 class KubeCreateBound(_Write):
     """Create a service account and bind a role to the uid that the API server gave it.
 
-    One change, so that the uid is the answer to our own creation: reading it later, it could be another's.
+    One after the other in one go, so that the uid is the answer to our own creation: read later, it could be
+    another's.
     """
 
     system = System.KUBERNETES
@@ -86,11 +87,11 @@ class KubeCreateBound(_Write):
 
     @property
     def target(self) -> str:
-        return f"{ref_of(self.manifest)}, with its role in OpenBao"
+        return str(ref_of(self.manifest))
 
-    def apply(self, to: Backends) -> None:
+    def apply(self, to: Backends) -> "VaultWrite":
         role = self.role(to.kubernetes.create(self.manifest)["metadata"]["uid"])
-        to.vault.write(role.at, role.body)
+        return VaultWrite(role.at, role.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,23 @@ class KubeApply(_Write):
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.apply(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class KubeReplace(_Write):
+    """Put the planned object in place of the version that was read: takes away what others added."""
+
+    system = System.KUBERNETES
+    verb = "replace"
+    manifest: Manifest
+    """With that version's resourceVersion."""
+
+    @property
+    def target(self) -> str:
+        return str(ref_of(self.manifest))
+
+    def apply(self, to: Backends) -> None:
+        to.kubernetes.replace(self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +283,7 @@ class RealmLogout(_Write):
 
 
 Change = (
-    KubeCreate | KubeCreateBound | KubeApply | KubeDelete | KubeAnnotate | KubeFinalize
+    KubeCreate | KubeCreateBound | KubeApply | KubeReplace | KubeDelete | KubeAnnotate | KubeFinalize
     | VaultWrite | VaultDelete
     | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
 )  # fmt: skip
@@ -285,6 +303,8 @@ class Stage:
     """Why the stage cannot be completed in this pass; the changes are made all the same."""
     needs: tuple[ConditionType, ...] = ()
     """Stages that must be complete before this one may change anything."""
+    independent: bool = False
+    """No change builds on the one before: one that fails does not cancel the rest."""
     message: str = "As planned."
     reason: Reason = Reason.READY
     """Why the stage is complete; shown when it is."""
@@ -349,9 +369,9 @@ def apply(plan: Plan, to: Backends, attempted: Attempted) -> Outcome:
 
 
 def perform(change: Change, to: Backends, attempted: Attempted) -> None:
-    """Makes one change and tells of it, whether it succeeds or raises; not of one that was never sent."""
+    """Makes one change, and what follows from its answer, and tells of both; not of one that was never sent."""
     try:
-        change.apply(to)
+        following = change.apply(to)
     except NotSent:
         raise
     except ReconcileError as error:
@@ -362,6 +382,8 @@ def perform(change: Change, to: Backends, attempted: Attempted) -> None:
         attempted(change, Reason.INTERNAL_ERROR)
         raise
     attempted(change, OK)
+    if following is not None:
+        perform(following, to, attempted)
 
 
 def _apply_stage(
@@ -371,10 +393,13 @@ def _apply_stage(
         if not before[needed].complete:
             return StageOutcome(stage, waits_for=needed)
     applied: list[Change] = []
-    try:
-        for change in stage.changes:
+    failure: ReconcileError | None = None
+    for change in stage.changes:
+        try:
             perform(change, to, attempted)
             applied.append(change)
-    except ReconcileError as error:
-        return StageOutcome(stage, tuple(applied), error)
-    return StageOutcome(stage, tuple(applied), stage.problem)
+        except ReconcileError as error:
+            failure = failure or error
+            if not stage.independent:
+                break
+    return StageOutcome(stage, tuple(applied), failure or stage.problem)

@@ -36,7 +36,7 @@ class Next:
     """When the object is to be looked at again."""
 
     after: float
-    """Seconds, where `backoff` does not say otherwise."""
+    """Seconds; with a `backoff`, whichever of the two is sooner."""
     backoff: Backoff | None = None
     priority: Priority = Priority.ROUTINE
 
@@ -49,12 +49,18 @@ _STEP = 5.0
 
 def next_pass(outcome: Outcome, *, resync: float) -> Next:
     """When to look again: failures back off, waiting has its own time, settled objects are checked at `resync`."""
+    waits = [e.after for e in outcome.errors if isinstance(e, Waiting)]
+    backoff = _backoff(outcome)
+    after = min([backoff.cap if backoff else resync, *waits])
+    return Next(after, backoff, Priority.URGENT if after < _STEP else Priority.ROUTINE)
+
+
+def _backoff(outcome: Outcome) -> Backoff | None:
     if any(isinstance(e, Transient) for e in outcome.errors):
-        return Next(resync, _RETRY)
+        return _RETRY
     if any(isinstance(e, Denied) for e in outcome.errors):
-        return Next(resync, _RETRY_DENIED)
-    after = min([resync, *(e.after for e in outcome.errors if isinstance(e, Waiting))])
-    return Next(after, priority=Priority.URGENT if after < _STEP else Priority.ROUTINE)
+        return _RETRY_DENIED
+    return None
 
 
 def is_settled(known: Sequence[Condition], generation: int) -> bool:
@@ -103,10 +109,15 @@ def _ready(seen: Observation, error: ReconcileError | None) -> Condition:
         if first:
             return _condition(seen, ConditionType.READY, "True", first.reason, first.message)
         return _condition(seen, ConditionType.READY, "True", Reason.READY, "Everything exists as planned.")
-    if _was_ready(seen) and all(isinstance(e, Transient) for e in seen.outcome.errors):
+    if _was_ready(seen) and all(_is_outage(e) for e in seen.outcome.errors):
         message = f"Was ready when last checked. {error.message}"
         return _condition(seen, ConditionType.READY, "True", error.reason, message)
     return _condition(seen, ConditionType.READY, "False", error.reason, error.message)
+
+
+def _is_outage(error: ReconcileError) -> bool:
+    """A backend is away. A defect of our own is tried again like one, but says nothing good about the object."""
+    return isinstance(error, Transient) and error.reason is not Reason.INTERNAL_ERROR
 
 
 def _was_ready(seen: Observation) -> bool:
