@@ -1,5 +1,7 @@
 """What starts a pass, and when the next one comes."""
 
+import time
+
 import pytest
 
 from axon_operator.api.reasons import ConditionType, Reason
@@ -45,7 +47,7 @@ def test_a_failing_backend_delays_nobody_who_waits_for_something_else(engine: En
     for _ in range(20):
         # counted as a failure every time
         engine._settle(ACME, done(away, Waiting(Reason.PODS_TERMINATING, "pods", after=0)))
-    assert engine._queue.get() == ACME
+    assert engine._queue._due[ACME] <= time.monotonic()
     assert engine._queue._failures[ACME] == 20
 
 
