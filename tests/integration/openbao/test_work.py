@@ -78,6 +78,38 @@ def test_lock_and_unlock_can_be_repeated(vault: OpenBao, tenant: TenantNames) ->
     assert vault.read(mount)
 
 
+def test_a_suspension_is_marked_and_taken_back_also_while_locked(
+    vault: OpenBao, bao: Bao, kube: Kube, tenant: TenantNames
+) -> None:
+    """The mark is what a resumption that was cut off is completed by."""
+    of_runtime = runtime(tenant)
+    principal, home = of_runtime.names.principal, f"axon/{tenant.vault_namespace}"
+    make(vault, tenant, kube.service_account(tenant.namespace, principal))
+    role = VaultPath(tenant.vault_namespace, f"auth/k8s/role/{principal}")
+    revoke = VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth/k8s")
+    closed, opened = (tenants.vault_namespace(tenant, TenantSpec(suspended=s)) for s in (True, False))
+    vault.delete(role)
+    # nobody can log in, and revoking nothing is fine
+    assert bao.log_in(home, principal, kube.token(tenant.namespace, principal, "openbao"))[0] != 200
+    vault.write(revoke, {"sync": True})
+    vault.write(VaultPath("", f"sys/namespaces/api-lock/lock/{tenant.vault_namespace}"), {})
+    for planned_mark in (closed, opened, closed):
+        vault.write(planned_mark.at, planned_mark.body)
+        assert as_planned(vault.read(planned_mark.at), planned_mark.body)
+    assert (vault.read(closed.at) or {})["locked"] is True
+    vault.write(VaultPath("", f"sys/namespaces/api-lock/unlock/{tenant.vault_namespace}"), {})
+    vault.write(revoke, {"sync": True})
+    vault.write(opened.at, opened.body)
+    assert as_planned(vault.read(opened.at), opened.body)
+
+
+def test_roles_of_a_mount_that_is_not_there_yet_are_none(vault: OpenBao, tenant: TenantNames) -> None:
+    namespace = tenants.vault_namespace(tenant, TENANT)
+    vault.write(namespace.at, namespace.body)
+    assert vault.list(VaultPath(tenant.vault_namespace, "auth/k8s/role")) == ()
+    assert vault.list(VaultPath(tenant.vault_namespace, "sys/leases/lookup/auth/k8s/login")) == ()
+
+
 def test_which_keys_a_secret_has_is_read_without_their_values(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
     make(vault, tenant)
     home = f"axon/{tenant.vault_namespace}"
