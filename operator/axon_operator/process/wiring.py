@@ -42,10 +42,12 @@ from axon_operator.process import metrics
 from axon_operator.process.engine import Engine, report_defect, report_failure
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
+from axon_operator.process.sweeper import Sweeper
 from axon_operator.reconcile.binding import BindingReconciler
 from axon_operator.reconcile.engine.controller import Controller, Reconciler
 from axon_operator.reconcile.engine.plan import Backends
 from axon_operator.reconcile.runtime import RuntimeReconciler
+from axon_operator.reconcile.sweep import Graces, Sweep
 from axon_operator.reconcile.tenant import TenantReconciler
 
 _OURS = {MANAGED_BY_LABEL: MANAGED_BY}
@@ -78,6 +80,7 @@ class Operator:
 
     engine: Engine
     informers: Informers
+    sweeper: Sweeper
 
 
 def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
@@ -111,8 +114,9 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
             fence,
         ),
     )
+    tenants = TenantReconciler(backends, platform)
     reconcilers: tuple[Reconciler[Any], ...] = (
-        TenantReconciler(backends, platform),
+        tenants,
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
@@ -121,7 +125,19 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
         for r in reconcilers
     }
     engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)
-    return Operator(engine, informers)
+    sweeper = Sweeper(
+        Sweep(
+            backends,
+            Graces(access=settings.sweep_access_grace, tenant=settings.sweep_tenant_grace),
+            lambda gone: tenants.plan(tenants.gather(gone, ask=True)),
+            now=_now,
+        ),
+        backends.kubernetes,
+        interval=settings.sweep_interval,
+        may_begin=lambda: leads() and informers.synced,
+        namespace=_CLUSTER_EVENTS,
+    )
+    return Operator(engine, informers, sweeper)
 
 
 def _guard(backend: str, reason: Reason, limit: int, settings: Settings) -> Guard:

@@ -92,7 +92,21 @@ class KeycloakAdmin:
             representation = _json_object(response)
             if representation is None:
                 raise as_error(0, self._address, f"read {path}")
-            return {name: value for name, value in representation.items() if name not in _SECRETS}
+            return _without_secrets(representation)
+
+    def list(self, collection: RealmPath) -> tuple[Mapping[str, Any], ...]:
+        """See `Keycloak.list`. Client secrets are left out."""
+        url = resource_url(collection)
+        with self._observed("list"):
+            response = self._exchange(lambda http: http.raw_get(url))
+            if response.status_code == 404:
+                return ()
+            if response.status_code != 200:
+                raise as_error(response.status_code, self._address, f"list {collection}")
+            representations = _json_objects(response)
+            if representations is None:
+                raise as_error(0, self._address, f"list {collection}")
+            return tuple(_without_secrets(one) for one in representations)
 
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.create`."""
@@ -288,9 +302,22 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _without_secrets(representation: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in representation.items() if name not in _SECRETS}
+
+
 def _json_object(response: requests.Response) -> dict[str, Any] | None:
+    body = _json(response)
+    return body if isinstance(body, dict) else None
+
+
+def _json_objects(response: requests.Response) -> list[dict[str, Any]] | None:
+    body = _json(response)
+    return body if isinstance(body, list) and all(isinstance(item, dict) for item in body) else None
+
+
+def _json(response: requests.Response) -> Any:
     try:
-        body = response.json()
+        return response.json()
     except ValueError:
         return None
-    return body if isinstance(body, dict) else None
