@@ -288,6 +288,45 @@ def test_a_lost_tenant_goes_as_a_whole_after_the_long_grace(place: Place) -> Non
     assert not [at for at in left if not isinstance(at, Ref)]
 
 
+def test_what_ran_in_a_lost_tenant_goes_early_and_its_walls_with_the_namespace(place: Place) -> None:
+    add_tenant(place.world, DEAD)
+    inside = RuntimeNames(DEAD.namespace, "agent", "uid-inside")
+    add_runtime(place.world, inside, DEAD)
+    place.run()
+    assert kinds(place.run(after=11).removed) == {
+        (KUBERNETES, kind) for kind in ("Deployment", "NetworkPolicy", "ServiceAccount")
+    }
+    guard = Ref(NETWORK_POLICY, DEAD.namespace, "axon-guard")
+    assert guard in place.world.objects
+    assert VaultPath(DEAD.vault_namespace, f"auth/k8s/role/{inside.principal}") in place.world.vault
+    assert len(place.run(after=100).removed) == 3
+    assert not [at for at in place.world.vault if at.namespace == DEAD.vault_namespace]
+
+
+def test_logins_of_a_lost_tenant_are_revoked_before_its_namespace_goes(place: Place) -> None:
+    """Its teardown is the Tenant's own; here only that the sweep carries it to its end within one run."""
+    add_tenant(place.world, DEAD)
+    login = VaultPath(DEAD.vault_namespace, "sys/leases/lookup/auth/k8s/login/lease")
+    place.world.vault[login] = {}
+    writes: list[str] = []
+    write, delete = place.backends.vault.write, place.backends.vault.delete
+
+    def revoke(path: VaultPath, body: Any) -> None:
+        writes.append(path.path)
+        place.world.vault.pop(login, None)
+        write(path, body)
+
+    def remove(path: VaultPath) -> None:
+        writes.append(path.path)
+        delete(path)
+
+    set_method(place.backends.vault, "write", revoke)
+    set_method(place.backends.vault, "delete", remove)
+    place.run()
+    assert len(place.run(after=101).removed) == 3
+    assert writes == ["sys/leases/revoke-prefix/auth/k8s", f"sys/namespaces/{DEAD.vault_namespace}"]
+
+
 def test_a_realm_is_found_through_what_is_left_of_its_tenant(place: Place) -> None:
     realm = RealmPath(DEAD.realm)
     place.world.realms[realm] = {"attributes": {REALM_OWNER_ATTRIBUTE: DEAD.uid}}
