@@ -13,6 +13,8 @@ export UV_PYTHON_DOWNLOADS := never
 
 TOOLS := $(AXON_CACHE)/tools/uv-$(UV_VERSION)
 UV := $(TOOLS)/bin/uv
+# for the test bed, which unpacks wheels with it; behind the user's own programs
+export PATH := $(PATH):$(TOOLS)/bin
 RUN := $(UV) run --frozen
 E2E := PYTHONPATH=tests $(RUN)
 PYTEST := $(RUN) pytest --durations=10
@@ -67,7 +69,7 @@ down: sync  ## Removes the cluster and stops what `up` started. The cache stays.
 status: sync  ## What runs.
 	@$(RUN) testbed status
 
-env: sync  ## Shell variables for kubectl, bao and the like: eval "$(make env)".
+env: sync  ## Shell variables for kubectl, helm, kind and docker: eval "$(make env)".
 	@$(RUN) testbed env
 
 tools: sync  ## Builds kubectl, helm and kind, which need no cluster.

@@ -14,29 +14,45 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import kopf
+import structlog
 from pydantic import ValidationError
 
 from axon_operator.api import GROUP, VERSION
+from axon_operator.backends.kubernetes.informer import Informers
 from axon_operator.domain.resources import BINDING, RUNTIME, TENANT
 from axon_operator.process import health, logs, metrics
-from axon_operator.process.engine import Engine
 from axon_operator.process.settings import Settings
-from axon_operator.process.wiring import build
+from axon_operator.process.wiring import Operator, build
 
 _STOP_TIMEOUT = 20.0
 """Seconds that passes under way may take to end; the pod's grace period is 30."""
+_SYNC_POLL = 0.2
+
+log = structlog.stdlib.get_logger("axon_operator")
 
 
-def registry(engine: Engine, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
-    """All handlers, bound to one engine. `watching` is set by Kopf when its watches have begun."""
+def registry(operator: Operator, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
+    """All handlers, bound to one operator. `watching` is set by Kopf when the startup handler is done.
+
+    Every process watches and fills its queue; the workers start in the one that leads.
+    """
     handlers = kopf.OperatorRegistry()
     probes: list[ThreadingHTTPServer] = []
+    engine, informers, candidate = operator.engine, operator.informers, operator.elector
+
+    def live() -> bool:
+        return operator.alive
+
+    def ready() -> bool:
+        """A standby is as ready as the leader: it watches, and can take over."""
+        return operator.alive and watching.is_set()
 
     @kopf.on.startup(registry=handlers)
     async def startup(**_: Any) -> None:
-        engine.start()
-        ready = lambda: engine.alive and watching.is_set()  # noqa: E731
-        probes.append(health.serve(settings.port, live=lambda: engine.alive, ready=ready, registry=metrics.REGISTRY))
+        probes.append(health.serve(settings.port, live=live, ready=ready, registry=metrics.REGISTRY))
+        informers.start()
+        await listed(informers)
+        candidate.start(won=operator.lead, lost=end_process)
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -46,7 +62,11 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
         watching.clear()
-        await asyncio.to_thread(engine.stop, _STOP_TIMEOUT)
+        informers.stop()
+        operator.sweeper.stop()
+        # a pass that does not end keeps the lease, which then runs out: it may still write until the process is gone
+        if await asyncio.to_thread(engine.stop, _STOP_TIMEOUT):
+            await asyncio.to_thread(candidate.stop)
         for server in probes:
             server.shutdown()
 
@@ -59,6 +79,24 @@ def registry(engine: Engine, settings: Settings, watching: threading.Event) -> k
     return handlers
 
 
+async def listed(informers: Informers) -> None:
+    """Waits until everything has been listed once.
+
+    Kopf looks for our kinds once, after this: were they not served yet, it would wait for ever.
+    """
+    while not informers.synced:
+        await asyncio.sleep(_SYNC_POLL)
+
+
+def end_process() -> None:
+    """Ends the process at once, without cleaning up; the kubelet starts it again as a standby.
+
+    A worker in the middle of a call cannot be stopped in any other way, and must not write once another leads.
+    """
+    log.error("no longer leads, the process ends")
+    os._exit(1)
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Kopf with everything off that would write."""
     settings = kopf.OperatorSettings()
@@ -67,6 +105,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
+    # an hour: by default Kopf ends the process after a minute without the API server, and the kubelet's back-off
+    # would then delay the return by up to five more
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, *(10,) * 360)
     # not our finalizer: Kopf removes a finalizer of this name from objects it has no deletion handler for
     settings.persistence.finalizer = "axonos.ai/unused"
     return settings
@@ -76,14 +117,22 @@ def main() -> None:
     """Entry point of the container."""
     try:
         settings = Settings()
+        logs.configure(settings.log_level)
+        operator = build(settings)
     except ValidationError as error:
         wrong = "; ".join(f"AXON_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         sys.exit(f"axon-operator cannot start, settings are missing or wrong: {wrong}")
-    logs.configure(settings.log_level)
-    engine = build(settings)
+    except OSError as error:
+        sys.exit(f"axon-operator cannot start, a file cannot be read: {error.filename}: {error.strerror}")
+    except ValueError as error:
+        # of the adapters' settings, in our own words
+        sys.exit(f"axon-operator cannot start, settings are wrong: {error}")
     # Kopf asks for the user's name, and the container's user has none
     os.environ.setdefault("USER", "axon-operator")
     watching = threading.Event()
     kopf.run(
-        registry=registry(engine, settings, watching), settings=kopf_settings(), clusterwide=True, ready_flag=watching
+        registry=registry(operator, settings, watching),
+        settings=kopf_settings(),
+        clusterwide=True,
+        ready_flag=watching,
     )

@@ -6,7 +6,7 @@ import pytest
 
 from axon_operator.domain.names import TenantNames
 from e2e.support import operator, samples
-from e2e.support.cluster import Cluster, Pod, runtime_ref, tenant_ref
+from e2e.support.cluster import Cluster, Pod, realm_issuer, runtime_ref, tenant_ref
 from e2e.support.kubectl import Json
 from e2e.support.settings import VAULT_AUDIENCE, VAULT_PARENT
 from e2e.support.tenants import SECRET_PATH, Tenants
@@ -106,6 +106,12 @@ def test_a_foreign_realm_takes_neither_a_pods_token_nor_an_access_token(
     for client in ("", cluster.principal(attacker), cluster.principal(victim)):
         assert cluster.keycloak.login(f"axon-{victim}", token, client=client).status in {400, 401}
     assert cluster.keycloak.login("master", token).status in {400, 401}
+    # with the audience that the victim's realm asks for, only the subject is wrong
+    account = (f"axon-{attacker}", cluster.principal(attacker))
+    assert cluster.keycloak.login(f"axon-{attacker}", cluster.kubectl.token(*account, realm_issuer(attacker))).ok
+    aimed = cluster.kubectl.token(*account, realm_issuer(victim))
+    for client in ("", cluster.principal(attacker), cluster.principal(victim)):
+        assert cluster.keycloak.login(f"axon-{victim}", aimed, client=client).status in {400, 401}
     assert cluster.keycloak.userinfo(f"axon-{victim}", access).status in {401, 403}
 
 
@@ -143,19 +149,54 @@ def test_a_service_account_recreated_under_the_same_name_gets_nothing(cluster: C
         return cluster.openbao.login(account, jwt, namespace=vault).status
 
     assert login() == 200
-    operator.scale(cluster, 0)  # else it could win the race for the name
+    operator.switch_off(cluster)  # else it could win the race for the name
     try:
         cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
         cluster.kubectl("-n", namespace, "create", "serviceaccount", account)
         assert login() in {400, 403}, "the name alone lets someone in"
     finally:
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
     cluster.wait_condition(runtime_ref(victim), "Stalled", "True", "NameTaken")
     assert login() in {400, 403}, "the operator let the impostor in"
     cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
     cluster.request_reconcile(runtime_ref(victim), "impostor-gone")
     cluster.wait_ready(runtime_ref(victim))
     assert login() == 200
+
+
+def test_a_service_account_recreated_with_copied_marks_is_replaced_and_gets_nothing(
+    cluster: Cluster, tenants: Tenants
+) -> None:
+    victim = tenants.running("mimic")
+    namespace, account = f"axon-{victim}", cluster.principal(victim)
+    vault = cluster.vault_namespace(victim)
+
+    def live() -> Json:
+        metadata: Json = cluster.kubectl.need("-n", namespace, "serviceaccount", account)["metadata"]
+        return metadata
+
+    marks = {name: live()[name] for name in ("labels", "annotations")}
+    operator.switch_off(cluster)  # else it could win the race for the name
+    try:
+        cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
+        metadata = {"name": account, "namespace": namespace, **marks}
+        cluster.kubectl.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        impostor, jwt = live()["uid"], cluster.kubectl.token(namespace, account, VAULT_AUDIENCE)
+        assert live()["labels"] == marks["labels"]
+        assert cluster.openbao.login(account, jwt, namespace=vault).status in {400, 403}
+    finally:
+        operator.switch_on(cluster)
+    cluster.request_reconcile(runtime_ref(victim), "mimic")
+
+    def replaced() -> bool:
+        found = cluster.kubectl.get("-n", namespace, "serviceaccount", account)
+        return found is not None and found["metadata"]["uid"] != impostor
+
+    until_true("the operator makes its own account", replaced)
+    cluster.wait_ready(runtime_ref(victim))
+    assert cluster.openbao.login(account, jwt, namespace=vault).status in {400, 403}, "the impostor's token works"
+    jwt = cluster.kubectl.token(namespace, account, VAULT_AUDIENCE)
+    until_true("the new account logs in", lambda: cluster.openbao.login(account, jwt, namespace=vault).ok, timeout=15)
 
 
 # -- 5, 6, 7
@@ -202,13 +243,13 @@ def test_a_foreign_realm_is_not_adopted(cluster: Cluster, tenants: Tenants) -> N
 
 def test_a_foreign_openbao_namespace_is_not_adopted(cluster: Cluster, tenants: Tenants) -> None:
     name = tenants.name("mine")
-    operator.scale(cluster, 0)
+    operator.switch_off(cluster)
     try:
         cluster.kubectl.apply(samples.tenant(name))
         slug = vault_slug(cluster.kubectl.need(*tenant_ref(name).args)["metadata"]["uid"])
         cluster.openbao.admin("POST", f"sys/namespaces/{slug}", namespace=VAULT_PARENT, body={})
     finally:
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
     try:
         before = vault_contents(cluster, slug)
         refused(cluster, name)

@@ -99,6 +99,22 @@ BAD: list[Bad] = [
     ("WorkflowRuntime", "an own pod template", spec(template={"spec": {"hostNetwork": True}}), "unknown field"),
     ("WorkflowRuntime", "a negative number of pods", spec(replicas=-1), "spec.replicas"),
     ("WorkflowRuntime", "a privileged port", spec(ports=[{"name": "http", "port": 80}]), "1024"),
+    ("WorkflowRuntime", "a port named by a number", spec(ports=[{"name": "80", "port": 8080}]), "needs a letter"),
+    (
+        "WorkflowRuntime",
+        "a port twice",
+        spec(ports=[{"name": "a", "port": 8080}, {"name": "b", "port": 8080}]),
+        "only once",
+    ),
+    (
+        "WorkflowRuntime",
+        "more guaranteed than allowed",
+        spec(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+        "requests.cpu is larger than limits.cpu",
+    ),
+    ("Tenant", "a default above the ceiling", spec(limits={"defaultCpu": "8"}), "defaultCpu is larger than maxCpu"),
+    ("Tenant", "too small a ceiling for CPU", spec(limits={"maxCpu": "499m"}), "must be at least 500m"),
+    ("Tenant", "too small a ceiling for memory", spec(limits={"maxMemory": "191Mi"}), "must be at least 192Mi"),
     # -- networks
     ("Tenant", "everything", spec(network={"egress": [egress("0.0.0.0/0")]}), "too wide"),
     ("Tenant", "the instance's metadata", spec(network={"egress": [egress("169.254.169.254/32")]}), "link-local"),

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.support import samples
+from e2e.support import operator, samples
 from e2e.support.cluster import Cluster, binding_ref, runtime_ref, tenant_ref
 from e2e.support.kubectl import Json
 from e2e.support.settings import TESTBED_NAMESPACE
 from e2e.support.tenants import SECRET_FILE, SECRET_KEY, SECRET_PATH, Tenants
-from e2e.support.traces import OperatorLog, contains, etcd_files_with, etcd_keys_with, events, metrics
+from e2e.support.traces import (
+    OperatorLog,
+    audit_lines,
+    contains,
+    etcd_files_with,
+    etcd_keys_with,
+    events,
+    metrics,
+    metrics_of,
+)
 from e2e.support.waiting import until_true
 
 PLANT = "planted"
@@ -100,19 +109,23 @@ def test_the_canary_is_in_no_event(cluster: Cluster, errors: str, canary: str, p
     assert not contains(text, canary)
 
 
-def test_the_canary_is_in_no_line_of_the_operators_log(
+def test_the_canary_is_in_no_line_of_the_operators_log_and_audit_stream(
     cluster: Cluster, operator_log: OperatorLog, errors: str, canary: str
 ) -> None:
     until_true("the collected log has the tenant", lambda: errors in operator_log.text(), timeout=20)
     text = operator_log.text()
     assert '"level": "debug"' in text or '"level":"debug"' in text, "the operator does not log at DEBUG"
+    backends = {line["backend"] for line in audit_lines(text) if line["object"]["namespace"] == f"axon-{errors}"}
+    assert backends == {"kubernetes", "openbao", "keycloak"}, "the audit stream is not in what is searched"
     assert not contains(text.encode(), canary)
 
 
 def test_the_canary_is_in_no_metric(cluster: Cluster, errors: str, canary: str) -> None:
-    text = metrics(cluster)
-    assert "axon_operator_reconcile_total" in text
-    assert not contains(text.encode(), canary)
+    assert "axon_operator_reconcile_total{" in metrics(cluster)
+    for pod in operator.pods(cluster):
+        text = metrics_of(cluster, pod["metadata"]["name"])
+        assert "axon_operator_leader" in text
+        assert not contains(text.encode(), canary)
 
 
 def test_the_canary_is_in_no_log_of_a_pod(cluster: Cluster, errors: str, canary: str) -> None:

@@ -133,6 +133,33 @@ def test_a_declared_connection_opens_exactly_that_path(cluster: Cluster, tenant:
     cluster.kubectl("delete", *runtime_ref(tenant, "caller").args, "--timeout=90s")
 
 
+def test_a_narrowed_allow_list_closes_what_is_open(cluster: Cluster, tenant: str) -> None:
+    rule, ref = {"cidr": "203.0.113.0/24", "ports": [443]}, runtime_ref(tenant, "outward")
+
+    def is_open() -> bool:
+        policy = cluster.kubectl.need("-n", f"axon-{tenant}", "networkpolicy", cluster.principal(tenant, "outward"))
+        return any("ipBlock" in peer for out in policy["spec"]["egress"] for peer in out["to"])
+
+    cluster.kubectl.apply(samples.tenant(tenant, network={"egress": [rule]}))
+    cluster.kubectl.apply(samples.runtime(tenant, "outward", replicas=0, egress=[rule]))
+    cluster.wait_ready(ref)
+    assert is_open()
+    cluster.kubectl.apply(samples.tenant(tenant, network={"egress": []}))
+    until_true("the range is closed", lambda: not is_open())
+    cluster.wait_condition(ref, "Stalled", "True", "InvalidSpec")
+    cluster.kubectl("delete", *ref.args, "--timeout=60s")
+
+
+def test_a_binding_of_a_runtime_that_has_no_pods_can_be_deleted(cluster: Cluster, tenant: str) -> None:
+    too_much = {"limits": {"memory": "64Gi"}}  # more than the Tenant lets one container have: no pod is ever made
+    binding = samples.binding(tenant, "unheard", runtimeRef={"name": "podless"}, delivery=samples.file("unheard.json"))
+    cluster.kubectl.apply(samples.runtime(tenant, "podless", resources=too_much), binding)
+    ref = binding_ref(tenant, "unheard")
+    cluster.wait_condition(ref, "Ready", "False", "PodsNotReady")
+    cluster.kubectl("delete", *ref.args, "--timeout=30s")
+    cluster.kubectl("delete", *runtime_ref(tenant, "podless").args, "--timeout=60s")
+
+
 # -- suspended
 
 

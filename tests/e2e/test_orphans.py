@@ -41,18 +41,18 @@ def lost(cluster: Cluster, tenants: Tenants) -> Iterator[Lost]:
     cluster.wait_ready(runtime_ref(living, "lost"))
     made = Lost(living, cluster.principal(living, "lost"), tenant, cluster.vault_namespace(tenant))
     before = sweep_settings(cluster)
-    operator.scale(cluster, 0)
+    operator.switch_off(cluster)
     try:
         make_foreign(cluster, living)
         for ref in (runtime_ref(living, "lost"), tenant_ref(tenant)):
             vanish(cluster, ref)
         set_sweep(cluster, QUICK)
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
         yield made
     finally:
-        operator.scale(cluster, 0)
+        operator.switch_off(cluster)
         set_sweep(cluster, before)
-        operator.scale(cluster, 1)
+        operator.switch_on(cluster)
 
 
 def vanish(cluster: Cluster, ref: Ref) -> None:

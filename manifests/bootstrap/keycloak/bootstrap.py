@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--url", required=True, help="https address of Keycloak")
     parser.add_argument("--ca", type=Path, help="file with the CA that signed Keycloak's certificate")
     arguments = parser.parse_args()
+    if missing := [name for name in ("KEYCLOAK_USERNAME", "KEYCLOAK_PASSWORD") if not os.environ.get(name)]:
+        parser.error(f"set {' and '.join(missing)}: an administrator of the master realm")
     keycloak = Keycloak(arguments.url, arguments.ca)
     keycloak.login_with_password(os.environ["KEYCLOAK_USERNAME"], os.environ["KEYCLOAK_PASSWORD"])
     ensure_identity_provider(keycloak)

@@ -7,7 +7,8 @@
 # keys that verify the operator's token.
 #
 #   OPERATOR_UID   optional: uid of the service account axon-system:axon-operator. Then an account that is deleted
-#                  and created again under the same name cannot log in.
+#                  and created again under the same name cannot log in. Without it, a uid given earlier stays;
+#                  `none` takes it off.
 set -eu
 policy=$(cd "$(dirname "$0")" && pwd)/axon-operator.hcl
 parent=axon
@@ -22,11 +23,17 @@ EOF
 
 bao policy write axon-operator "$policy"
 
-claims='{}'
-if [ -n "${OPERATOR_UID:-}" ]; then
+role=auth/k8s/role/axon-operator
+if [ "${OPERATOR_UID:-}" = none ]; then
+  claims='{}'
+elif [ -n "${OPERATOR_UID:-}" ]; then
   claims="{\"/kubernetes.io/serviceaccount/uid\": [\"$OPERATOR_UID\"]}"
+elif ! claims=$(bao read -format=json -field=bound_claims "$role" 2> /dev/null); then
+  # only a role that does not exist has no pin: any other failure must not take one off
+  bao read "$role" 2>&1 | grep -q 'No value found' || { echo "cannot read $role to keep its pin" >&2; exit 1; }
+  claims='{}'
 fi
-bao write auth/k8s/role/axon-operator - <<EOF
+bao write "$role" - <<EOF
 {
   "role_type": "jwt",
   "user_claim": "sub",

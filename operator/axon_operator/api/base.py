@@ -7,7 +7,10 @@ from pydantic.alias_generators import to_camel
 
 
 class ApiModel(BaseModel):
-    """A part of a custom resource: camelCase on the wire, unknown fields refused, immutable.
+    """A part of a custom resource: camelCase on the wire, immutable.
+
+    Unknown fields are ignored: kubectl refuses them and the API server drops them, so a live object holds only
+    those of a newer version's CRD, and after a rollback they must block neither a runtime nor a deletion.
 
     `hide_input_in_errors` keeps values out of messages (a spec is not secret, but a user may have
     pasted a secret into the wrong field).
@@ -17,7 +20,7 @@ class ApiModel(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         serialize_by_alias=True,
-        extra="forbid",
+        extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
         use_attribute_docstrings=False,
@@ -31,6 +34,25 @@ class ApiModel(BaseModel):
 def cel(rule: str, message: str) -> dict[str, Any]:
     """`json_schema_extra` for one CEL rule; `message` tells the user what to change."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+
+
+def at_most(small: str, large: str) -> dict[str, Any]:
+    """The rule that one quantity of a model is not above another; an absent one is fine. Both name fields of `self`."""
+    steps = [path.split(".")[: n + 1] for path in (small, large) for n in range(path.count(".") + 1)]
+    absent = " || ".join(f"!has(self.{'.'.join(step)})" for step in steps)
+    unread = " || ".join(f"!isQuantity(self.{path})" for path in (small, large))
+    return {
+        "rule": f"{absent} || {unread} || quantity(self.{small}).compareTo(quantity(self.{large})) <= 0",
+        "message": f"{small} is larger than {large}; lower the first or raise the second",
+    }
+
+
+def at_least(smallest: str, why: str) -> dict[str, Any]:
+    """The rule that a quantity is not below `smallest`; `why` ends the message."""
+    return cel(
+        f"!isQuantity(self) || quantity(self).compareTo(quantity('{smallest}')) >= 0",
+        f"must be at least {smallest}, {why}",
+    )
 
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"

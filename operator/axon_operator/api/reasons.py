@@ -60,7 +60,7 @@ class Reason(StrEnum):
     DELETING = "Deleting"
     """The object is being torn down."""
     TENANT_NOT_READY = "TenantNotReady"
-    """The tenant's namespace, OpenBao namespace or realm does not exist yet."""
+    """The guards of the tenant's Kubernetes namespace do not all stand yet, and without them no pod may start."""
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
     """`spec.runtimeRef.name` names no WorkflowRuntime in this namespace (yet)."""
     SOURCE_MISSING = "SourceMissing"
@@ -82,7 +82,7 @@ class Reason(StrEnum):
     NAMESPACES_UNSUPPORTED = "NamespacesUnsupported"
     """The secrets server ignores namespaces (as Vault CE does), so it cannot separate tenants."""
     CONFLICT = "Conflict"
-    """Something exists with properties that cannot be changed in place."""
+    """Something exists with properties that cannot be changed in place, or two bindings name one file."""
 
     # -- a backend does not do its part
     KUBERNETES_UNAVAILABLE = "KubernetesUnavailable"

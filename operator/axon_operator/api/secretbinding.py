@@ -116,7 +116,7 @@ class Consumers(ApiModel):
     """How far the delivery has come."""
 
     ready: int = Field(description="Pods that serve the current revision.", ge=0)
-    total: int = Field(description="Running pods of the runtime.", ge=0)
+    total: int = Field(description="Pods of the runtime that run, or may hold files.", ge=0)
 
 
 class SecretBindingStatus(ApiModel):

@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from axon_operator.api.base import ApiModel, Duration, Port, Quantity, cel
+from axon_operator.api.base import ApiModel, Duration, Port, Quantity, at_least, at_most, cel
 from axon_operator.api.conditions import Condition
 
 RESERVED_NAMES = (
@@ -74,13 +74,44 @@ class Network(ApiModel):
     )
 
 
+SIDECAR_LIMITS = {"cpu": "500m", "memory": "192Mi"}
+"""What every pod's credentials sidecar is limited to: a smaller ceiling would let no pod start."""
+DEFAULT_REQUESTS = {"cpu": "10m", "memory": "32Mi"}
+"""What a container is guaranteed that asks for nothing: Kubernetes refuses a smaller default limit."""
+
+_FOR_SIDECAR = "which the credentials sidecar of every pod needs"
+_FOR_REQUESTS = "which every container is guaranteed"
+
+
 class Limits(ApiModel):
     """Defaults and ceiling for one container."""
 
-    default_cpu: Quantity = Field(default="500m", description="CPU limit of a container that sets none.")
-    default_memory: Quantity = Field(default="256Mi", description="Memory limit of a container that sets none.")
-    max_cpu: Quantity = Field(default="4", description="Largest CPU limit of one container.")
-    max_memory: Quantity = Field(default="8Gi", description="Largest memory limit of one container.")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [at_most("defaultCpu", "maxCpu"), at_most("defaultMemory", "maxMemory")]
+        }
+    )
+
+    default_cpu: Quantity = Field(
+        default="500m",
+        description="CPU limit of a container that sets none.",
+        json_schema_extra=at_least(DEFAULT_REQUESTS["cpu"], _FOR_REQUESTS),
+    )
+    default_memory: Quantity = Field(
+        default="256Mi",
+        description="Memory limit of a container that sets none.",
+        json_schema_extra=at_least(DEFAULT_REQUESTS["memory"], _FOR_REQUESTS),
+    )
+    max_cpu: Quantity = Field(
+        default="4",
+        description="Largest CPU limit of one container.",
+        json_schema_extra=at_least(SIDECAR_LIMITS["cpu"], _FOR_SIDECAR),
+    )
+    max_memory: Quantity = Field(
+        default="8Gi",
+        description="Largest memory limit of one container.",
+        json_schema_extra=at_least(SIDECAR_LIMITS["memory"], _FOR_SIDECAR),
+    )
 
 
 class Quota(ApiModel):

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity
+from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity, at_most, cel
 from axon_operator.api.conditions import Condition
 from axon_operator.api.tenant import EgressRule
 
@@ -31,6 +31,15 @@ class ResourceAmounts(ApiModel):
 class Resources(ApiModel):
     """What one pod's workload container gets."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                at_most("requests.cpu", "limits.cpu"),
+                at_most("requests.memory", "limits.memory"),
+            ]
+        }
+    )
+
     requests: ResourceAmounts = Field(default_factory=ResourceAmounts, description="Guaranteed amounts.")
     limits: ResourceAmounts = Field(default_factory=ResourceAmounts, description="Ceilings.")
 
@@ -38,7 +47,15 @@ class Resources(ApiModel):
 class ContainerPort(ApiModel):
     """A TCP port on which the workload listens."""
 
-    name: str = Field(description="Name of the port.", pattern=DNS_LABEL, max_length=15)
+    name: str = Field(
+        description="Name of the port.",
+        pattern=DNS_LABEL,
+        max_length=15,
+        json_schema_extra=cel(
+            "self.matches('[a-z]') && !self.contains('--')",
+            "a port's name needs a letter and must not contain '--'; write for example http",
+        ),
+    )
     port: Annotated[int, Field(ge=1024, le=65535)] = Field(
         description="Port number; 1024 or above, as the pod is not root."
     )
@@ -90,7 +107,11 @@ class WorkflowRuntimeSpec(ApiModel):
         default_factory=list,
         description="TCP ports on which the workload listens.",
         max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+            **cel("self.all(p, self.exists_one(q, q.port == p.port))", "each port number may stand here only once"),
+        },
     )
     connections: list[Connection] = Field(
         default_factory=list, description="Runtimes of the same tenant that this one may call.", max_length=32

@@ -39,5 +39,9 @@ class Transient(ReconcileError):
     """A backend is away or failing; the retry delay grows with every failure of the same object."""
 
 
+class NotSent(Transient):
+    """The operator itself held a call back: it says nothing new about the backend, and nothing was changed."""
+
+
 class Denied(ReconcileError):
     """A backend refuses the operator although it has just logged in again."""

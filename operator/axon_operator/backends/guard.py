@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import ReconcileError, Transient
+from axon_operator.backends.errors import NotSent, ReconcileError, Transient
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
@@ -27,10 +27,6 @@ _BACKEND_TENANTS: Final = 3
 _FIRST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 30.0
 """Seconds. Also the longest time for which a backend that is back can go unnoticed."""
-
-
-class _NotSent(Transient):
-    """The operator itself held a call back: says nothing about the backend."""
 
 
 @dataclass(slots=True)
@@ -54,7 +50,7 @@ class Breaker:
         """Whether calls are refused."""
         return self._last is not None
 
-    def admit(self, now: float) -> Transient | None:
+    def admit(self, now: float) -> NotSent | None:
         """None if a call may go out; else why not."""
         if self._last is None:
             return None
@@ -62,7 +58,7 @@ class Breaker:
             # this call is the test; the others wait for what comes of it
             self._until, self._testing = now + self._pause, True
             return None
-        return Transient(self._last.reason, self._last.message)
+        return NotSent(self._last.reason, self._last.message)
 
     def succeeded(self) -> None:
         """The backend answered."""
@@ -96,7 +92,7 @@ class Breakers:
         """Around one call for a tenant.
 
         Raises:
-            Transient: without a call, while the tenant's part or the whole backend is left alone.
+            NotSent: without a call, while the tenant's part or the whole backend is left alone.
         """
         with self._lock:
             now = self._clock()
@@ -106,7 +102,7 @@ class Breakers:
             raise refusal
         try:
             yield
-        except _NotSent:
+        except NotSent:
             raise
         except Transient as error:
             self._failed(tenant, error)
@@ -154,7 +150,7 @@ class Guard:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._slots.acquire(timeout=self._patience):
-            raise _NotSent(self._reason, f"{self._backend} is busy with as many calls as the operator sends at once.")
+            raise NotSent(self._reason, f"{self._backend} is busy with as many calls as the operator sends at once.")
         try:
             yield
         finally:
@@ -168,9 +164,9 @@ class Fence:
         self._leads = leads
 
     def check(self) -> None:
-        """Raises `Transient(NotLeader)` unless this process leads."""
+        """Raises `NotSent(NotLeader)` unless this process leads."""
         if not self._leads():
-            raise _NotSent(Reason.NOT_LEADER, "This replica no longer leads, so it writes nothing.")
+            raise NotSent(Reason.NOT_LEADER, "This replica no longer leads, so it writes nothing.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +190,10 @@ class GuardedKubernetes:
         """See `Kubernetes.referring`."""
         return self.to.referring(resource, namespace, runtime)
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         """See `Kubernetes.create`."""
         self.fence.check()
-        self.to.create(manifest)
+        return self.to.create(manifest)
 
     def apply(self, manifest: Manifest) -> None:
         """See `Kubernetes.apply`."""

@@ -38,6 +38,15 @@ def kv_paths(bindings: Iterable[Binding]) -> frozenset[str]:
     return frozenset(b.spec.source.kv.path for b in bindings if b.spec.source.kv)
 
 
+def assumed_keys(bindings: Iterable[Binding]) -> dict[str, Keys]:
+    """The keys of the secrets if all that the bindings want is there."""
+    found: dict[str, frozenset[str]] = {}
+    for kv in (b.spec.source.kv for b in bindings):
+        if kv:
+            found[kv.path] = found.get(kv.path, frozenset()) | frozenset(kv.keys)
+    return dict(found)
+
+
 def problems(
     bindings: Sequence[Binding], keys: Mapping[str, Keys], allowed: Sequence[EgressRule], cluster_cidrs: Sequence[str]
 ) -> dict[str, Problem]:

@@ -16,6 +16,10 @@ OWNER_UID_LABEL = "axonos.ai/owner-uid"
 FINALIZER = "axonos.ai/teardown"
 RECONCILE_ANNOTATION = "axonos.ai/reconcile-requested-at"
 """Any new value asks for a reconcile now."""
+REQUESTED_BY_ANNOTATION = "axonos.ai/requested-by"
+"""Who gave the object its spec; stamped by the API server (the chart's MutatingAdmissionPolicy), not by us."""
+REQUESTED_GENERATION_ANNOTATION = "axonos.ai/requested-generation"
+"""The generation that this person asked for; later ones came about by ways that cannot be stamped."""
 REVISION_ANNOTATION = "axonos.ai/credentials-revision"
 """On pods: a change makes the kubelet sync the pod's volumes at once instead of within 60-90 s."""
 
@@ -37,6 +41,15 @@ RUNTIME_PREFIX = "rt-"
 def _digest(*parts: str, length: int) -> str:
     # the unit separator cannot occur in a Kubernetes name, so joining is injective
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:length]
+
+
+SHARDS = 16
+"""Fixed, because a tenant must never change its shard."""
+
+
+def shard_of(namespace: str) -> int:
+    """The shard of a tenant, by the name of its namespace: a Tenant and all that is in it share one."""
+    return int(_digest(namespace, length=8), 16) % SHARDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ def cidr_rules(rules: Iterable[EgressRule]) -> list[Rule]:
     ]
 
 
+def opens(live: Mapping[str, Any], rule: EgressRule) -> bool:
+    """Whether a NetworkPolicy opens what the rule asks for."""
+    return all(r in (live["spec"].get("egress") or ()) for r in cidr_rules([rule]))
+
+
 def egress_problem(
     wanted: Sequence[EgressRule], allowed: Sequence[EgressRule], cluster_cidrs: Sequence[str], field: str
 ) -> str | None:

@@ -79,12 +79,13 @@ DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
 NETWORK_POLICY = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 ROLE_BINDING = Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 EVENT = Resource("events.k8s.io/v1", "Event", "events")
+LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
 RESOURCES = {
     r.kind: r
     for r in (
         TENANT, RUNTIME, BINDING, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, RESOURCE_QUOTA,
-        LIMIT_RANGE, DEPLOYMENT, NETWORK_POLICY, ROLE_BINDING, EVENT,
+        LIMIT_RANGE, DEPLOYMENT, NETWORK_POLICY, ROLE_BINDING, EVENT, LEASE,
     )
 }  # fmt: skip
 

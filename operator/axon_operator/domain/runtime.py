@@ -1,11 +1,13 @@
 """What a WorkflowRuntime becomes in the three systems."""
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.tenant import SIDECAR_LIMITS, EgressRule
 from axon_operator.api.workflowruntime import ResourceAmounts, WorkflowRuntimeSpec
 from axon_operator.domain import agent, network
 from axon_operator.domain.binding import credential_file
@@ -43,6 +45,9 @@ TOKEN_SECONDS = 600
 """Lifetime of projected tokens, the shortest that Kubernetes issues: OpenBao checks only signature and expiry,
 so a token of a deleted pod stays good for that long."""
 USER = 65532
+RECORDS_AT_ONCE = 50
+"""Records of pods that one pass removes."""
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DEFAULT_TTL = 900
 """Seconds that a login lasts while there are no bindings."""
 
@@ -62,6 +67,8 @@ class Runtime:
     """By its own spec or by its tenant."""
     isolated: bool
     """The tenant is suspended: no network at all."""
+    published: str | None = None
+    """The name under which the set of files is published now."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -79,9 +86,9 @@ class Runtime:
         return tuple(sorted(credential_file(b) for b in self.bindings))
 
     @property
-    def revision(self) -> str:
-        """Name of that set of files."""
-        return agent.revision(self.credentials)
+    def publication(self) -> str:
+        """The name under which that set is to be published."""
+        return agent.published_as(agent.revision(self.credentials), self.published)
 
     def child(self, resource: Resource, name: str, body: Mapping[str, Any]) -> Manifest:
         """A Kubernetes object owned by the runtime."""
@@ -99,32 +106,33 @@ def service_account(runtime: Runtime) -> Manifest:
     return runtime.child(SERVICE_ACCOUNT, runtime.names.principal, {"automountServiceAccountToken": False})
 
 
-def network_policy(runtime: Runtime, platform: Platform) -> Manifest | None:
-    """The paths that the declarations open; none for a suspended tenant."""
+def network_policy(runtime: Runtime, egress: Iterable[EgressRule], platform: Platform) -> Manifest | None:
+    """The paths that the declarations open; none for a suspended tenant. `egress`: what is allowed of it."""
     if runtime.isolated:
         return None
-    wanted = [*runtime.spec.egress, *(rule for b in runtime.bindings for rule in b.egress)]
     connections = sorted({(c.runtime, c.port) for c in runtime.spec.connections})
-    egress = [
+    outward = [
         network.peer_rule(platform.vault_peer),
         network.peer_rule(platform.keycloak_peer),
         *(
             {"to": [network.runtime_peer(name)], "ports": [{"protocol": "TCP", "port": port}]}
             for name, port in connections
         ),
-        *network.cidr_rules(wanted),
+        *network.cidr_rules(egress),
     ]
     ingress = [
         {"from": [network.runtime_peer(name)], "ports": [{"protocol": "TCP", "port": port}]}
         for name, port in sorted(set(runtime.callers))
     ]
-    body = {"spec": network.policy({RUNTIME_LABEL: runtime.names.runtime}, ingress=ingress, egress=egress)}
+    body = {"spec": network.policy({RUNTIME_LABEL: runtime.names.runtime}, ingress=ingress, egress=outward)}
     return runtime.child(NETWORK_POLICY, runtime.names.principal, body)
 
 
 def config_map(runtime: Runtime, platform: Platform) -> Manifest:
     """What the `credentials` sidecar follows."""
-    data = agent.config_map_data(runtime.credentials, runtime.names.principal, runtime.tenant.vault_namespace, platform)
+    data = agent.config_map_data(
+        runtime.credentials, runtime.publication, runtime.names.principal, runtime.tenant.vault_namespace, platform
+    )
     return runtime.child(CONFIG_MAP, runtime.names.principal, {"data": data})
 
 
@@ -284,7 +292,7 @@ def _credentials_container(runtime: Runtime, platform: Platform) -> dict[str, An
             "periodSeconds": 1,
             "failureThreshold": 3600,
         },
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "192Mi"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": dict(SIDECAR_LIMITS)},
         "securityContext": _restricted(),
         "volumeMounts": [
             {"name": "credentials", "mountPath": agent.SECRETS_DIR},
@@ -357,7 +365,11 @@ def _client_uuid(names: RuntimeNames) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"axonos.ai/{names.namespace}/{names.principal}"))
 
 
-def stale_pods(recorded: Iterable[str], pods: Sequence[Manifest]) -> tuple[str, ...]:
-    """Pod uids with a record of a served revision, whose pods are gone."""
+def stale_records(recorded: Iterable[str], pods: Sequence[Manifest]) -> tuple[str, ...]:
+    """Pod uids with a record of a served revision, whose pods are gone; at most `RECORDS_AT_ONCE`.
+
+    Pods choose the names of their records: what is no uid is left alone, and goes with the tenant.
+    """
     living = {pod["metadata"]["uid"] for pod in pods}
-    return tuple(sorted(set(recorded) - living))
+    stale = sorted(uid for uid in set(recorded) - living if _UID.fullmatch(uid))
+    return tuple(stale[:RECORDS_AT_ONCE])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.tenant import DEFAULT_REQUESTS, TenantSpec
 from axon_operator.domain import network
 from axon_operator.domain.manifests import manifest
 from axon_operator.domain.names import (
@@ -169,7 +169,7 @@ def _container_limits(spec: TenantSpec) -> dict[str, Any]:
     return {
         "type": "Container",
         "default": {"cpu": limits.default_cpu, "memory": limits.default_memory},
-        "defaultRequest": {"cpu": "10m", "memory": "32Mi"},
+        "defaultRequest": dict(DEFAULT_REQUESTS),
         "max": {"cpu": limits.max_cpu, "memory": limits.max_memory},
     }
 

@@ -6,19 +6,20 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import structlog
 
+from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames
+from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, TenantNames, shard_of
 from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
 from axon_operator.process import metrics
-from axon_operator.process.events import event, notes
+from axon_operator.process.events import event, healed, notes
 from axon_operator.reconcile.engine.controller import Controller, Pass
 from axon_operator.reconcile.engine.queue import Backoff, Priority, WorkQueue
 
@@ -41,12 +42,18 @@ class Engine:
         *,
         workers: int,
         namespace: str,
+        owns: Callable[[int], bool] = lambda _shard: True,
     ) -> None:
-        """`namespace`: where Events about cluster-scoped objects go."""
+        """`namespace`: where Events about cluster-scoped objects go.
+
+        `owns`: which shards of tenants this process works on. One leader works on all; shards with a Lease each
+        would be decided here and nowhere else.
+        """
         self._controllers = controllers
         self._kubernetes = kubernetes
         self._store = store
         self._namespace = namespace
+        self._owns = owns
         self._queue = WorkQueue(tenant=tenant_namespace, share=max(1, workers // _SHARES), waited=_observe_wait)
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._started = False
@@ -56,21 +63,23 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers. What the watches tell before that only fills the queue."""
-        self._started = True
         for thread in self._threads:
             thread.start()
+        self._started = True
 
-    def stop(self, timeout: float) -> None:
-        """Hands out no more work and waits, at most `timeout` seconds, for what is under way."""
+    def stop(self, timeout: float) -> bool:
+        """Hands out no more work and waits, at most `timeout` seconds, for what is under way; whether that is over."""
         self._queue.close()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def alive(self) -> bool:
-        """Whether every worker is there."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether every worker is there, once they were started."""
+        return not self._started or all(thread.is_alive() for thread in self._threads)
 
     def notice(self, kind: str | None, live: Manifest) -> None:
         """Intake of Kopf's watch events (`kind`: ADDED, MODIFIED, DELETED, None for the initial list)."""
@@ -108,7 +117,8 @@ class Engine:
         if owner is None:
             return
         if key.resource is not POD:
-            self._ask(owner, edited=False, priority=Priority.URGENT)
+            # one that was made anew has another uid, which only OpenBao can tell from the right one
+            self._ask(owner, edited=before is None or after is None, priority=Priority.URGENT)
         elif pod_fingerprint(before) != pod_fingerprint(after):
             self._ask(owner, edited=True)
             for binding in self._store.referring(BINDING, owner.namespace, owner.name):
@@ -116,6 +126,8 @@ class Engine:
 
     def _ask(self, key: Ref, *, edited: bool, priority: Priority | None = None) -> None:
         """Puts a key into the queue; after an edit, the next pass asks all three systems."""
+        if not self._owns(shard_of(tenant_namespace(key))):
+            return
         if edited:
             self._controllers[key.resource].expire(key)
         self._queue.add(key, priority or (Priority.URGENT if edited else Priority.ROUTINE))
@@ -151,6 +163,8 @@ class Engine:
         for change in done.outcome.applied:
             metrics.CHANGES.labels(key.resource.kind, type(change).__name__).inc()
             log.info("changed", change=str(change))
+        for change in healed(done):
+            metrics.DRIFT_HEALED.labels(change.system, key.resource.kind).inc()
         for error in done.outcome.errors:
             log.debug("not complete", outcome=type(error).__name__, reason=error.reason, message=error.message)
         for related in done.related:
@@ -165,7 +179,7 @@ class Engine:
             self._queue.forget(key)
             spread = random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
             self._queue.add_after(key, done.next.after * spread, done.next.priority)
-        return type(done.outcome.errors[0]).__name__.lower() if done.outcome.errors else "ok"
+        return outcome_name(done.outcome.errors)
 
     def _tell(self, done: Pass, live: Manifest) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -175,6 +189,13 @@ class Engine:
                 self._kubernetes.create(event(note, live, self._namespace, now))
             except ReconcileError as error:
                 log.warning("event not recorded", reason=error.reason, message=error.message)
+
+
+def outcome_name(errors: tuple[ReconcileError, ...]) -> str:
+    """The metric's word for a pass: `ok`, `defect`, or the first thing that was not complete."""
+    if any(error.reason is Reason.INTERNAL_ERROR for error in errors):
+        return "defect"
+    return type(errors[0]).__name__.lower() if errors else "ok"
 
 
 def tenant_namespace(key: Ref) -> str:

@@ -9,7 +9,7 @@ from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.domain.resources import EVENT, Manifest
 from axon_operator.reconcile.engine.controller import Pass
-from axon_operator.reconcile.engine.plan import KubeAnnotate
+from axon_operator.reconcile.engine.plan import Change, KubeAnnotate
 
 _WATCHED = {ConditionType.READY, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
 
@@ -31,11 +31,17 @@ def notes(done: Pass) -> list[Note]:
     # Ready=False repeats what Stalled says
     stalled = any(c.type == ConditionType.STALLED for c in moved)
     found = [_of_condition(c) for c in moved if not (stalled and c.type == ConditionType.READY)]
-    healed = [change for change in done.outcome.applied if not isinstance(change, KubeAnnotate)]
-    if healed and _settled(done.before, done.after):
-        changes = "; ".join(str(change) for change in healed)
+    if changes := "; ".join(str(change) for change in healed(done)):
         found.append(Note("Normal", Reason.UPDATED, f"Set right: {changes}"[:1000]))
     return found
+
+
+def healed(done: Pass) -> list[Change]:
+    """What the pass set right on an object that was as planned."""
+    if not _settled(done.before, done.after):
+        return []
+    # pods are annotated whenever their credentials change: that is work, not drift
+    return [change for change in done.outcome.applied if not isinstance(change, KubeAnnotate)]
 
 
 def event(note: Note, live: Manifest, namespace: str, now: datetime.datetime) -> Manifest:

@@ -19,6 +19,12 @@ CHANGES = Counter(
     ["kind", "verb"],
     registry=REGISTRY,
 )
+DRIFT_HEALED = Counter(
+    "axon_operator_drift_healed_total",
+    "Changes made to what was as planned before, by system and kind of object.",
+    ["system", "kind"],
+    registry=REGISTRY,
+)
 QUEUE_DEPTH = Gauge(
     "axon_operator_queue_depth", "Objects that wait for a worker, by priority.", ["priority"], registry=REGISTRY
 )
@@ -64,6 +70,7 @@ BACKEND_SECONDS = Histogram(
     ["backend", "verb"],
     registry=REGISTRY,
 )
+LEADER = Gauge("axon_operator_leader", "1 in the process that leads, 0 in one that stands by.", registry=REGISTRY)
 
 
 def observe_call(backend: str, verb: str, outcome: str, seconds: float) -> None:

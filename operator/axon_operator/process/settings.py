@@ -1,5 +1,6 @@
 """Settings of the process, from environment variables with the prefix AXON_ (set by the chart)."""
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,11 @@ class Settings(BaseSettings):
     """One attribute per variable; a missing or wrong one stops the start with a message that names it."""
 
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, hide_input_in_errors=True)
+
+    operator_namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    """The operator's own namespace; its Lease is there."""
+    pod_name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    """Name of the operator's pod, by which the Lease says who leads."""
 
     vault_address: HttpUrl
     """OpenBao's address; https."""
@@ -54,13 +60,18 @@ class Settings(BaseSettings):
     """Seconds after which a pod looks for a new version of a secret."""
     issuer: str = "https://kubernetes.default.svc.cluster.local"
     """Issuer of the cluster's service-account tokens."""
-    cluster_cidrs: tuple[str, ...] = (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "169.254.0.0/16",
-        "127.0.0.0/8",
+    cluster_cidrs: tuple[IPv4Network, ...] = tuple(
+        map(
+            IPv4Network,
+            (
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+                "100.64.0.0/10",
+                "169.254.0.0/16",
+                "127.0.0.0/8",
+            ),
+        )
     )
     """Pod, service and node ranges, which no egress rule may reach into; all private ranges if not set."""
 
@@ -82,7 +93,7 @@ class Settings(BaseSettings):
     """Least severe level that is logged."""
 
     def platform(self) -> Platform:
-        """The installation as the domain sees it. Reads the CA file."""
+        """The installation as the domain sees it. Reads the CA file: raises OSError, or ValueError if it is no text."""
         vault, keycloak = str(self.vault_address).rstrip("/"), str(self.keycloak_url).rstrip("/")
         return Platform(
             issuer=self.issuer,
@@ -94,5 +105,5 @@ class Settings(BaseSettings):
             keycloak_peer=Peer(self.keycloak_peer_namespace, self.keycloak_peer_labels, self.keycloak_url.port or 443),
             agent_image=self.agent_image,
             render_interval=self.agent_render_interval,
-            cluster_cidrs=self.cluster_cidrs,
+            cluster_cidrs=tuple(map(str, self.cluster_cidrs)),
         )

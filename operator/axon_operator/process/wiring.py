@@ -1,7 +1,8 @@
 """Puts the parts together: settings -> adapters -> reconcilers -> engine."""
 
 import datetime
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,7 +40,9 @@ from axon_operator.domain.resources import (
     Resource,
 )
 from axon_operator.process import metrics
+from axon_operator.process.audit import AuditStream
 from axon_operator.process.engine import Engine, report_defect, report_failure
+from axon_operator.process.lease import CALL_TIMEOUT, Elector
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
 from axon_operator.process.sweeper import Sweeper
@@ -81,13 +84,21 @@ class Operator:
     engine: Engine
     informers: Informers
     sweeper: Sweeper
+    elector: Elector
+
+    @property
+    def alive(self) -> bool:
+        """Whether no part is stuck."""
+        return self.engine.alive and self.informers.alive and self.elector.alive
+
+    def lead(self) -> None:
+        """Begins what only one process may do."""
+        self.engine.start()
+        self.sweeper.start()
 
 
-def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
-    """Everything, not yet started. Talks to nobody.
-
-    `leads`: whether this process may write now.
-    """
+def build(settings: Settings) -> Operator:
+    """Everything, not yet started. Talks to nobody. Raises OSError or ValueError for settings that cannot be used."""
     platform = settings.platform()
     store = Store(_WATCHED)
     api = KubernetesApi(
@@ -100,12 +111,13 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
     informers = Informers(api, tuple(Informer(api, store, r, s, report_failure) for r, s in _WATCHED.items()))
     for resource in _WATCHED:
         metrics.INFORMER_AGE.labels(resource.kind).set_function(partial(informers.age, resource))
-    fence = Fence(leads)
+    candidate = _elector(settings)
+    fence = Fence(candidate.holds)
     backends = Backends(
         kubernetes=GuardedKubernetes(CachedKubernetes(api, store), fence),
         vault=GuardedVault(
             OpenBao(_openbao(settings), observe=observe_call),
-            _guard("openbao", Reason.VAULT_UNAVAILABLE, settings.workers, settings),
+            _guard("vault", Reason.VAULT_UNAVAILABLE, settings.workers, settings),
             fence,
         ),
         keycloak=GuardedKeycloak(
@@ -120,8 +132,11 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
+    audit = AuditStream(sys.stdout, now=_now)
     controllers = {
-        r.resource: Controller(r, backends, resync=settings.resync_interval, now=_now, report=report_defect)
+        r.resource: Controller(
+            r, backends, resync=settings.resync_interval, now=_now, report=report_defect, audit=audit
+        )
         for r in reconcilers
     }
     engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)
@@ -130,20 +145,27 @@ def build(settings: Settings, leads: Callable[[], bool]) -> Operator:
             backends,
             Graces(access=settings.sweep_access_grace, tenant=settings.sweep_tenant_grace),
             lambda gone: tenants.plan(tenants.gather(gone, ask=True)),
+            audit=audit,
             now=_now,
         ),
         backends.kubernetes,
         interval=settings.sweep_interval,
-        may_begin=lambda: leads() and informers.synced,
+        may_begin=lambda: candidate.holds() and informers.synced,
         namespace=_CLUSTER_EVENTS,
     )
-    return Operator(engine, informers, sweeper)
+    return Operator(engine, informers, sweeper, candidate)
 
 
 def _guard(backend: str, reason: Reason, limit: int, settings: Settings) -> Guard:
     breakers = Breakers()
     metrics.BREAKER_OPEN.labels(backend).set_function(breakers.open)
     return Guard(backend, reason, limit=limit, patience=settings.backend_timeout, breakers=breakers)
+
+
+def _elector(settings: Settings) -> Elector:
+    # a connection of its own: a renewal waits for nobody
+    kubernetes = KubernetesApi(timeout=CALL_TIMEOUT, connections=1, observe=observe_call)
+    return Elector(kubernetes, namespace=settings.operator_namespace, pod=settings.pod_name)
 
 
 def _openbao(settings: Settings) -> OpenBaoSettings:
@@ -155,6 +177,7 @@ def _openbao(settings: Settings) -> OpenBaoSettings:
         auth_mount=settings.vault_auth_mount,
         role=settings.vault_role,
         timeout=settings.backend_timeout,
+        connections=settings.workers,
     )
 
 

@@ -16,7 +16,14 @@ from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import BINDING, CONFIG_MAP, POD, RUNTIME, Manifest, Ref
 from axon_operator.reconcile.common import attempt, deleting
 from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage
-from axon_operator.reconcile.runtime import TenantView, deliverable, kv_keys, runtime_bindings, tenant_view
+from axon_operator.reconcile.runtime import (
+    TenantView,
+    deliverable,
+    kv_keys,
+    published_revision,
+    runtime_bindings,
+    tenant_view,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,14 @@ class BindingSeen:
     runtime: Manifest | None
     candidates: tuple[bindings.Binding, ...]
     keys: Mapping[str, bindings.Keys] | ReconcileError
-    config_revision: str | None
-    """The revision in the ConfigMap that the pods follow."""
+    published: str | None
+    """The name under which the runtime's set of files is published to its pods."""
     policy: str | ReconcileError | None
     """Body of the runtime's policy in OpenBao."""
     served: tuple[str | None, ...] | ReconcileError
-    """For each pod with a running sidecar, the revision that it has recorded."""
+    """For each pod that counts as a consumer, the published name that it has recorded."""
+    reported: str | None
+    """The revision in the binding's own status: what was wanted when it was last looked at."""
 
 
 class BindingReconciler:
@@ -48,7 +57,7 @@ class BindingReconciler:
         self._to = backends
         self._platform = platform
 
-    def gather(self, live: Manifest) -> BindingSeen:
+    def gather(self, live: Manifest, *, ask: bool) -> BindingSeen:
         """Reads the runtime and how far its pods have come."""
         metadata, kubernetes, vault = live["metadata"], self._to.kubernetes, self._to.vault
         namespace = metadata["namespace"]
@@ -56,14 +65,26 @@ class BindingReconciler:
         tenant = tenant_view(kubernetes, namespace)
         runtime = kubernetes.get(Ref(RUNTIME, namespace, spec.runtime_ref.name))
         candidates = runtime_bindings(kubernetes, namespace, spec.runtime_ref.name)
+        reported = (live.get("status") or {}).get("revision")
         readable = tenant is not None and not tenant.spec.suspended and not tenant.deleting
         if tenant is None or runtime is None or not readable:
             return BindingSeen(
-                namespace, metadata["name"], spec, deleting(live), tenant, runtime, candidates, {}, None, None, ()
+                namespace,
+                metadata["name"],
+                spec,
+                deleting(live),
+                tenant,
+                runtime,
+                candidates,
+                {},
+                None,
+                None,
+                (),
+                reported,
             )
         names = RuntimeNames(namespace, spec.runtime_ref.name, runtime["metadata"]["uid"])
         config = kubernetes.get(Ref(CONFIG_MAP, namespace, names.principal))
-        pods = kubernetes.list(POD, namespace, {RUNTIME_LABEL: names.runtime})
+        consumers = [p for p in kubernetes.list(POD, namespace, {RUNTIME_LABEL: names.runtime}) if _consumes(p)]
         policy_at = desired.vault_refs(names, tenant.names)[1]
         return BindingSeen(
             namespace=namespace,
@@ -73,10 +94,16 @@ class BindingReconciler:
             tenant=tenant,
             runtime=runtime,
             candidates=candidates,
-            keys=attempt(lambda: kv_keys(vault, tenant.names, candidates)),
-            config_revision=((config or {}).get("data") or {}).get("revision", "").strip() or None,
-            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")),
-            served=attempt(lambda: tuple(self._served(names, tenant, pod) for pod in pods if _sidecar_runs(pod))),
+            keys=attempt(lambda: kv_keys(vault, tenant.names, candidates))
+            if ask
+            else bindings.assumed_keys(candidates),
+            published=published_revision(config),
+            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")) if ask else None,
+            served=attempt(lambda: tuple(self._served(names, tenant, pod) for pod in consumers))
+            if ask
+            # the number of consumers in the status says whether these are still the ones that served it
+            else (published_revision(config),) * len(consumers),
+            reported=reported,
         )
 
     def plan(self, seen: BindingSeen) -> Plan:
@@ -94,14 +121,20 @@ class BindingReconciler:
         revision = self._revision(seen)
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
-        ready = sum(served == revision for served in seen.served)
+        current = seen.published if agent.revision_of(seen.published) == revision else None
+        ready = sum(served == current for served in seen.served) if current else 0
         return {"revision": revision, "consumers": {"ready": ready, "total": len(seen.served)}}
 
-    def related(self, seen: BindingSeen, outcome: Outcome) -> tuple[Ref, ...]:
-        """The runtime, while what it has published is not what its bindings ask for."""
+    def related(self, seen: BindingSeen, outcome: Outcome) -> tuple[Ref, ...]:  # noqa: ARG002 - the Protocol's
+        """The runtime, once for each change of what its bindings ask for; it then has its own way of trying again.
+
+        What was asked for is remembered in the status, which is not written while pods cannot be asked.
+        """
         wanted = self._revision(seen)
-        behind = wanted is not None and (wanted != seen.config_revision or (seen.deleting and bool(outcome.errors)))
-        return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if behind else ()
+        changed = wanted not in {None, seen.reported, agent.revision_of(seen.published)} and "revision" in self.status(
+            seen
+        )
+        return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if changed else ()
 
     def _served(self, names: RuntimeNames, tenant: TenantView, pod: Manifest) -> str | None:
         record = self._to.vault.read(desired.served_path(names, tenant.names, pod["metadata"]["uid"]))
@@ -141,7 +174,11 @@ class BindingReconciler:
                 if problem.permanent
                 else Waiting(problem.reason, problem.message, after=10)
             )
-        return self._not_served(seen)
+        if not_served := self._not_served(seen):
+            return not_served
+        if not seen.served and _wants_pods(seen):
+            return Waiting(Reason.PODS_NOT_READY, "The runtime's pods are not running yet (see its status).", after=2)
+        return None
 
     def _not_withdrawn(self, seen: BindingSeen) -> ReconcileError | None:
         """On deletion: the file must be gone from every pod, and OpenBao must refuse the path."""
@@ -161,15 +198,13 @@ class BindingReconciler:
 
     def _not_served(self, seen: BindingSeen) -> ReconcileError | None:
         wanted = self._revision(seen)
-        if wanted != seen.config_revision:
+        if wanted != agent.revision_of(seen.published):
             return Waiting(Reason.PROGRESSING, "The runtime takes over the change (see its status).", after=1)
         if isinstance(seen.served, ReconcileError):
             return seen.served
-        ready, total = sum(served == wanted for served in seen.served), len(seen.served)
+        ready, total = sum(served == seen.published for served in seen.served), len(seen.served)
         if ready < total:
             return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
-        if total == 0 and _wants_pods(seen):
-            return Waiting(Reason.PODS_NOT_READY, "The runtime's pods are not running yet (see its status).", after=2)
         return None
 
 
@@ -186,11 +221,16 @@ def _wants_pods(seen: BindingSeen) -> bool:
     return not spec.get("suspended") and spec.get("replicas", 1) > 0
 
 
-def _sidecar_runs(pod: Manifest) -> bool:
-    """A pod without a running sidecar serves nothing; one that is going away no longer counts."""
-    states = (pod.get("status") or {}).get("initContainerStatuses") or ()
-    running = any(s["name"] == "credentials" and "running" in (s.get("state") or {}) for s in states)
-    return running and not deleting(pod)
+def _consumes(pod: Manifest) -> bool:
+    """Whether a pod may hold files: its sidecar runs, or its workload has started, with whatever was there then."""
+    status = pod.get("status") or {}
+    if deleting(pod) or status.get("phase") in {"Failed", "Succeeded"}:
+        return False
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    states = {c["name"]: c for c in containers}
+    sidecar, workload = states.get("credentials") or {}, states.get("workload") or {}
+    begun = workload.get("restartCount", 0) > 0 or {"running", "terminated"} & set(workload.get("state") or ())
+    return "running" in (sidecar.get("state") or {}) or bool(begun)
 
 
 def _blocked(error: ReconcileError) -> ReconcileError:

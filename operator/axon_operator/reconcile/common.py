@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal
@@ -30,6 +30,13 @@ from axon_operator.reconcile.engine.plan import (
 )
 
 T = TypeVar("T")
+
+
+class Assumed:
+    """What was not asked in this pass, and is taken to be as it was last observed: as planned."""
+
+
+ASSUMED: Final = Assumed()
 
 
 def attempt(read: Callable[[], T]) -> T | ReconcileError:
@@ -117,7 +124,7 @@ def realm_changes(planned: Iterable[RealmResource], live: Mapping[Any, Mapping[s
     for resource in planned:
         existing = live.get(resource.at)
         if existing is None:
-            changes.append(RealmCreate(resource.collection, resource.body))
+            changes.append(RealmCreate(resource))
         elif not as_planned(existing, resource.body):
             changes.append(RealmUpdate(resource.at, with_live_attributes(resource.body, existing)))
     return tuple(changes)

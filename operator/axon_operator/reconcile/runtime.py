@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.api.secretbinding import SecretBindingSpec
-from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.tenant import EgressRule, TenantSpec
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
 from axon_operator.domain import binding as bindings
 from axon_operator.domain import runtime as desired
+from axon_operator.domain.agent import revision_of
+from axon_operator.domain.manifests import is_current, owner_uid
 from axon_operator.domain.names import (
     KV_MOUNT,
     REVISION_ANNOTATION,
@@ -21,11 +24,13 @@ from axon_operator.domain.names import (
     RuntimeNames,
     TenantNames,
 )
-from axon_operator.domain.network import egress_problem
+from axon_operator.domain.network import egress_problem, opens
 from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import (
     BINDING,
+    CONFIG_MAP,
     DEPLOYMENT,
+    NETWORK_POLICY,
     POD,
     RUNTIME,
     Manifest,
@@ -33,13 +38,15 @@ from axon_operator.domain.resources import (
     VaultPath,
     ref_of,
 )
+from axon_operator.domain.values import as_planned
 from axon_operator.reconcile.common import (
+    ASSUMED,
+    Assumed,
     attempt,
     deleting,
     kube_changes,
     kube_removals,
     realm_changes,
-    require_owner,
     staged,
     tenant_of,
     vault_changes,
@@ -48,12 +55,17 @@ from axon_operator.reconcile.engine.plan import (
     Backends,
     Change,
     KubeAnnotate,
+    KubeApply,
+    KubeCreateBound,
+    KubeDelete,
     Outcome,
     Plan,
     RealmDelete,
     Stage,
     VaultDelete,
 )
+
+VaultContents = Mapping[VaultPath, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +93,10 @@ class RuntimeSeen:
     children: Mapping[Ref, Manifest | None]
     deployment: Manifest | None
     pods: tuple[Manifest, ...]
-    vault: Mapping[VaultPath, Mapping[str, Any] | None] | ReconcileError
-    recorded: tuple[str, ...]
+    vault: VaultContents | ReconcileError | Assumed
+    recorded: tuple[str, ...] | ReconcileError
     """Uids of pods that have recorded a served revision."""
-    client: Mapping[str, Any] | ReconcileError | None
+    client: Mapping[str, Any] | ReconcileError | Assumed | None
 
 
 class RuntimeReconciler:
@@ -96,7 +108,7 @@ class RuntimeReconciler:
         self._to = backends
         self._platform = platform
 
-    def gather(self, live: Manifest) -> RuntimeSeen:
+    def gather(self, live: Manifest, *, ask: bool) -> RuntimeSeen:
         """Reads the tenant, the runtime's bindings and all that the runtime has in the three systems."""
         metadata = live["metadata"]
         names = RuntimeNames(metadata["namespace"], metadata["name"], metadata["uid"])
@@ -105,30 +117,44 @@ class RuntimeReconciler:
         candidates = runtime_bindings(kubernetes, names.namespace, names.runtime)
         stays = tenant is not None and not tenant.deleting
         open_ = tenant is not None and stays and not tenant.spec.suspended
-        keys = (
-            attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
-            if tenant and open_ and not deleting(live)
-            else {}
-        )
-        refs = desired.vault_refs(names, tenant.names) if tenant and open_ else ()
         deployment = Ref(DEPLOYMENT, names.namespace, names.principal)
+        # before the pods: a record that is listed is of a pod that then exists, or is gone
+        recorded = (
+            attempt(lambda: self._to.vault.list(desired.served_path(names, tenant.names)))
+            if tenant and open_ and ask
+            else ()
+        )
         return RuntimeSeen(
             names=names,
             spec=WorkflowRuntimeSpec.model_validate(live["spec"]),
             deleting=deleting(live),
             tenant=tenant,
             candidates=candidates,
-            keys=keys,
-            callers=_callers(kubernetes.list(RUNTIME, names.namespace), names.runtime),
+            keys=self._keys(tenant, candidates, ask=ask) if open_ and not deleting(live) else {},
+            callers=_callers(kubernetes.referring(RUNTIME, names.namespace, names.runtime), names.runtime),
             children={ref: kubernetes.get(ref) for ref in desired.kubernetes_child_refs(names)},
             deployment=kubernetes.get(deployment),
             pods=kubernetes.list(POD, names.namespace, {RUNTIME_LABEL: names.runtime}),
-            vault=attempt(lambda: {at: self._to.vault.read(at) for at in refs}),
-            recorded=_served(self._to.vault, names, tenant) if tenant and open_ else (),
-            client=attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
-            if tenant and stays
-            else None,
+            vault=self._vault(names, tenant if open_ else None) if ask else ASSUMED,
+            recorded=recorded,
+            client=self._client(names, tenant if stays else None) if ask else ASSUMED,
         )
+
+    def _keys(
+        self, tenant: TenantView | None, candidates: Sequence[bindings.Binding], *, ask: bool
+    ) -> Mapping[str, bindings.Keys] | ReconcileError:
+        if tenant is None or not ask:
+            return bindings.assumed_keys(candidates)
+        return attempt(lambda: kv_keys(self._to.vault, tenant.names, candidates))
+
+    def _vault(self, names: RuntimeNames, tenant: TenantView | None) -> VaultContents | ReconcileError:
+        refs = desired.vault_refs(names, tenant.names) if tenant else ()
+        return attempt(lambda: {at: self._to.vault.read(at) for at in refs})
+
+    def _client(self, names: RuntimeNames, tenant: TenantView | None) -> Mapping[str, Any] | ReconcileError | None:
+        if tenant is None:
+            return None
+        return attempt(lambda: self._to.keycloak.read(desired.keycloak_client_path(names, tenant.names)))
 
     def plan(self, seen: RuntimeSeen) -> Plan:
         """Create and set right, or tear down."""
@@ -138,14 +164,12 @@ class RuntimeReconciler:
         if tenant is None:
             message = f"Namespace {seen.names.namespace} belongs to no Tenant; create the WorkflowRuntime in the namespace of one (axon-<tenant>)."
             return Plan((Stage(ConditionType.WORKLOAD_READY, problem=Terminal(Reason.NOT_IN_TENANT, message)),))
-        if not tenant.ready or tenant.deleting:
-            message = f"The guards of Tenant {tenant.names.tenant}'s namespace are not in place (see its status)."
-            return Plan(
-                (Stage(ConditionType.WORKLOAD_READY, problem=Waiting(Reason.TENANT_NOT_READY, message, after=5)),)
-            )
         runtime = _runtime(seen, tenant, self._platform)
         if runtime.isolated:
             return _suspended(seen, runtime, self._platform)
+        if tenant.deleting:
+            problem = Waiting(Reason.TENANT_NOT_READY, "The tenant is being deleted.", after=5)
+            return Plan((Stage(ConditionType.WORKLOAD_READY, problem=problem),))
         return Plan(
             (
                 staged(ConditionType.IDENTITY_READY, lambda: _identity_stage(seen, runtime)),
@@ -154,11 +178,11 @@ class RuntimeReconciler:
                 staged(
                     ConditionType.CREDENTIALS_READY,
                     lambda: _credentials_stage(seen, runtime, self._platform),
-                    needs=(ConditionType.VAULT_READY,),
+                    needs=_before_credentials(seen, runtime),
                 ),
                 staged(
                     ConditionType.WORKLOAD_READY,
-                    lambda: _workload_stage(seen, runtime, self._platform),
+                    lambda: _workload_stage(seen, tenant, runtime, self._platform),
                     needs=_before_pods(seen, runtime),
                 ),
             )
@@ -174,16 +198,23 @@ class RuntimeReconciler:
             "selector": ",".join(f"{name}={value}" for name, value in labels.items()),
             "serviceAccount": seen.names.principal,
         }
-        if seen.tenant and not isinstance(seen.keys, ReconcileError):
-            status["revision"] = _runtime(seen, seen.tenant, self._platform).revision
+        if revision := revision_of(published_revision(_config(seen))):
+            status["revision"] = revision
         return status
 
     def related(self, seen: RuntimeSeen, outcome: Outcome) -> tuple[Ref, ...]:
-        """Its bindings, and the runtimes it may call, whenever something was changed."""
+        """Its bindings, and the runtimes it may call, whenever something was changed.
+
+        Itself, if it has published another revision: the status tells what was read before.
+        """
         if not outcome.applied:
             return ()
         namespace = seen.names.namespace
+        before = published_revision(_config(seen))
+        published = [c.manifest for c in outcome.applied if isinstance(c, KubeApply)]
+        again = any(m["kind"] == CONFIG_MAP.kind and published_revision(m) != before for m in published)
         return (
+            *((Ref(RUNTIME, namespace, seen.names.runtime),) if again else ()),
             *(Ref(BINDING, namespace, b.name) for b in seen.candidates),
             *(Ref(RUNTIME, namespace, c.runtime) for c in seen.spec.connections),
         )
@@ -204,14 +235,24 @@ def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
     )
 
 
+def _unknown(seen: ReconcileError | Assumed) -> ReconcileError:
+    """A teardown asks before it says that nothing is left."""
+    return seen if isinstance(seen, ReconcileError) else Waiting(Reason.PROGRESSING, "Not asked yet.", after=0)
+
+
+def published_revision(config: Manifest | None) -> str | None:
+    """The name in the ConfigMap under which a set of files is published to the pods."""
+    return ((config or {}).get("data") or {}).get("revision", "").strip() or None
+
+
 def runtime_bindings(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[bindings.Binding, ...]:
     """The runtime's bindings that are not being deleted."""
     return tuple(
         bindings.Binding(
             b["metadata"]["name"], b["metadata"]["creationTimestamp"], SecretBindingSpec.model_validate(b["spec"])
         )
-        for b in kubernetes.list(BINDING, namespace)
-        if b["spec"]["runtimeRef"]["name"] == runtime and not deleting(b)
+        for b in kubernetes.referring(BINDING, namespace, runtime)
+        if not deleting(b)
     )
 
 
@@ -243,46 +284,87 @@ def _runtime(seen: RuntimeSeen, tenant: TenantView, platform: Platform) -> desir
         callers=seen.callers,
         suspended=seen.spec.suspended or tenant.spec.suspended,
         isolated=tenant.spec.suspended,
+        published=published_revision(_config(seen)),
     )
 
 
+def _config(seen: RuntimeSeen) -> Manifest | None:
+    return seen.children.get(Ref(CONFIG_MAP, seen.names.namespace, seen.names.principal))
+
+
 def _identity_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
-    account = desired.service_account(runtime)
-    changes = kube_changes([account], seen.children, seen.names.uid)
     if isinstance(seen.client, ReconcileError):
-        return Stage(ConditionType.IDENTITY_READY, changes, seen.client)
+        raise seen.client
+    if isinstance(seen.client, Assumed):
+        return Stage(ConditionType.IDENTITY_READY)
     client = desired.keycloak_client(runtime)
-    return Stage(ConditionType.IDENTITY_READY, (*changes, *realm_changes([client], {client.at: seen.client})))
+    return Stage(ConditionType.IDENTITY_READY, realm_changes([client], {client.at: seen.client}))
 
 
 def _vault_stage(seen: RuntimeSeen, runtime: desired.Runtime) -> Stage:
-    account = seen.children.get(ref_of(desired.service_account(runtime)))
-    if account is not None:
-        require_owner(account, seen.names.uid)
+    """The policy first, whatever becomes of the rest: it is what takes access back."""
     if isinstance(seen.vault, ReconcileError):
         raise seen.vault
+    if isinstance(seen.vault, Assumed):
+        account = desired.service_account(runtime)
+        return Stage(ConditionType.VAULT_READY, kube_changes([account], seen.children, seen.names.uid))
     if isinstance(seen.keys, ReconcileError):
         # without the keys the union of the bindings is unknown: an unfinished one must not replace it
         raise seen.keys
-    planned = [desired.vault_policy(runtime)]
-    problem = None
-    if account is None:
-        problem = Waiting(Reason.PROGRESSING, "The role is made when the service account has its uid.", after=0)
-    else:
-        planned.append(desired.vault_role(runtime, account["metadata"]["uid"]))
-    stale = desired.stale_pods(seen.recorded, seen.pods)
-    forget = tuple(VaultDelete(desired.served_path(seen.names, runtime.tenant, uid)) for uid in stale)
-    return Stage(ConditionType.VAULT_READY, (*vault_changes(planned, seen.vault), *forget), problem)
+    policy = vault_changes([desired.vault_policy(runtime)], seen.vault)
+    problem = _account_problem(seen, runtime)
+    login = () if problem else _login_changes(seen, runtime, seen.vault)
+    # a list that fails only puts the tidying up off
+    recorded = () if isinstance(seen.recorded, ReconcileError) else seen.recorded
+    stale = desired.stale_records(recorded, seen.pods)
+    forget = (VaultDelete(desired.served_path(seen.names, runtime.tenant, uid), required=False) for uid in stale)
+    return Stage(ConditionType.VAULT_READY, (*policy, *login, *forget), problem)
+
+
+def _account_problem(seen: RuntimeSeen, runtime: desired.Runtime) -> ReconcileError | None:
+    """Why no role can be bound to the service account that is there."""
+    account = seen.children.get(ref_of(desired.service_account(runtime)))
+    if account is None or not isinstance(seen.vault, Mapping) or is_bound(account, runtime, seen.vault):
+        return None
+    if owner_uid(account) != seen.names.uid:
+        message = f"{ref_of(account)} is not the one that the operator made: the pods cannot log in to OpenBao. It is not touched; delete it, and the operator makes its own."
+        return Terminal(Reason.NAME_TAKEN, message)
+    if deleting(account):
+        return Waiting(Reason.PROGRESSING, "The service account is being deleted; it is made again then.", after=1)
+    return None
+
+
+def _login_changes(seen: RuntimeSeen, runtime: desired.Runtime, vault: VaultContents) -> tuple[Change, ...]:
+    """Service account and role. The role is the record of which account the operator made, by its uid.
+
+    An account with our marks and another uid was made by someone who copied them, or by a pass that was cut
+    off before the role was written: it is replaced, never bound.
+    """
+    planned = desired.service_account(runtime)
+    account = seen.children.get(ref_of(planned))
+    if account is not None and is_bound(account, runtime, vault):
+        changes = () if is_current(account, planned) else (KubeApply(planned),)
+        return (*changes, *vault_changes([desired.vault_role(runtime, account["metadata"]["uid"])], vault))
+    replaced = (KubeDelete(ref_of(account), account["metadata"]["uid"]),) if account else ()
+    return (*replaced, KubeCreateBound(planned, partial(desired.vault_role, runtime)))
+
+
+def is_bound(account: Manifest, runtime: desired.Runtime, vault: VaultContents) -> bool:
+    """Whether the role is bound to this very account; marks can be copied, a uid cannot."""
+    planned = desired.vault_role(runtime, account["metadata"]["uid"])
+    role = vault.get(planned.at)
+    return role is not None and as_planned(role.get("bound_claims"), planned.body["bound_claims"])
 
 
 def _network_stage(seen: RuntimeSeen, tenant: TenantView, runtime: desired.Runtime, platform: Platform) -> Stage:
-    wrong = egress_problem(seen.spec.egress, tenant.spec.network.egress, platform.cluster_cidrs, "spec.egress")
-    if wrong:
-        raise Terminal(Reason.INVALID_SPEC, wrong)
-    if isinstance(seen.keys, ReconcileError) and any(b.spec.egress for b in seen.candidates):
-        # which bindings count is unknown: what they opened stays as it is
-        raise seen.keys
-    policy, service = desired.network_policy(runtime, platform), desired.service(runtime)
+    """The policy with the rules that are allowed now; what is wrong with the others is the stage's problem."""
+
+    def wrong(rules: Sequence[EgressRule]) -> str | None:
+        return egress_problem(rules, tenant.spec.network.egress, platform.cluster_cidrs, "spec.egress")
+
+    asked = (*seen.spec.egress, *_bindings_egress(seen, runtime))
+    policy = desired.network_policy(runtime, [rule for rule in asked if not wrong([rule])], platform)
+    service = desired.service(runtime)
     planned = [m for m in (policy, service) if m is not None]
     owned = [ref for ref in seen.children if ref.resource.kind in {"NetworkPolicy", "Service"}]
     unplanned = [ref for ref in owned if ref not in {ref_of(m) for m in planned}]
@@ -290,24 +372,44 @@ def _network_stage(seen: RuntimeSeen, tenant: TenantView, runtime: desired.Runti
         *kube_removals(unplanned, seen.children, seen.names.uid),
         *kube_changes(planned, seen.children, seen.names.uid),
     )
-    return Stage(ConditionType.NETWORK_READY, changes)
+    message = wrong(seen.spec.egress)
+    return Stage(ConditionType.NETWORK_READY, changes, Terminal(Reason.INVALID_SPEC, message) if message else None)
+
+
+def _bindings_egress(seen: RuntimeSeen, runtime: desired.Runtime) -> tuple[EgressRule, ...]:
+    """What the bindings open. While it is unknown which of them count, each keeps what it has open."""
+    if not isinstance(seen.keys, ReconcileError):
+        return tuple(rule for b in runtime.bindings for rule in b.egress)
+    live = seen.children.get(Ref(NETWORK_POLICY, seen.names.namespace, seen.names.principal))
+    return tuple(rule for b in seen.candidates for rule in b.spec.egress if live and opens(live, rule))
+
+
+def _before_credentials(seen: RuntimeSeen, runtime: desired.Runtime) -> tuple[ConditionType, ...]:
+    """A file is announced when the policy opens it. A foreign service account must not keep withdrawn files."""
+    return () if _account_problem(seen, runtime) else (ConditionType.VAULT_READY,)
 
 
 def _credentials_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
     published = kube_changes([desired.config_map(runtime, platform)], seen.children, seen.names.uid)
-    changes = (*published, *_nudges(seen.pods, runtime.revision))
+    changes = (*published, *_nudges(seen.pods, runtime.publication))
     return Stage(ConditionType.CREDENTIALS_READY, changes)
 
 
+def _grows(seen: RuntimeSeen, runtime: desired.Runtime) -> bool:
+    return bool(runtime.replicas > ((seen.deployment or {}).get("spec") or {}).get("replicas", 0))
+
+
 def _before_pods(seen: RuntimeSeen, runtime: desired.Runtime) -> tuple[ConditionType, ...]:
-    """More pods need all their walls; fewer pods, or a new image for those that run, must not wait for OpenBao."""
-    running = ((seen.deployment or {}).get("spec") or {}).get("replicas", 0)
-    if runtime.replicas > running:
+    """More pods need all their walls; fewer pods, or a new image for those that run, must wait for nothing."""
+    if _grows(seen, runtime):
         return (ConditionType.NETWORK_READY, ConditionType.VAULT_READY, ConditionType.CREDENTIALS_READY)
-    return (ConditionType.NETWORK_READY,) if runtime.replicas else ()
+    return ()
 
 
-def _workload_stage(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Stage:
+def _workload_stage(seen: RuntimeSeen, tenant: TenantView, runtime: desired.Runtime, platform: Platform) -> Stage:
+    if _grows(seen, runtime) and not tenant.ready:
+        message = f"The guards of Tenant {tenant.names.tenant}'s namespace are not in place (see its status); no pods are added until they are."
+        raise Waiting(Reason.TENANT_NOT_READY, message, after=5)
     deployment = desired.deployment(runtime, platform)
     changes = kube_changes([deployment], {ref_of(deployment): seen.deployment}, seen.names.uid)
     reason, message = (Reason.SUSPENDED, "Scaled to zero.") if runtime.suspended else (Reason.READY, "As planned.")
@@ -406,17 +508,24 @@ def _vault_teardown(seen: RuntimeSeen) -> Stage:
     if seen.tenant and seen.tenant.spec.suspended and not seen.tenant.deleting:
         message = "The tenant is suspended and its OpenBao namespace locked; the runtime's role is removed when it is resumed or deleted."
         raise Waiting(Reason.SUSPENDED, message, after=60)
-    if isinstance(seen.vault, ReconcileError):
-        raise seen.vault
+    if not isinstance(seen.vault, Mapping):
+        raise _unknown(seen.vault)
+    if isinstance(seen.recorded, ReconcileError):
+        raise seen.recorded
     existing = [at for at, found in seen.vault.items() if found is not None]
-    tenant = seen.tenant
-    records = [desired.served_path(seen.names, tenant.names, uid) for uid in seen.recorded] if tenant else []
-    return Stage(ConditionType.VAULT_READY, tuple(VaultDelete(at) for at in (*existing, *records)))
+    tenant, uids = seen.tenant, desired.stale_records(seen.recorded, ())
+    records = [desired.served_path(seen.names, tenant.names, uid) for uid in uids] if tenant else []
+    more = Waiting(Reason.DELETING, "More records of pods are left.", after=0)
+    return Stage(
+        ConditionType.VAULT_READY,
+        tuple(VaultDelete(at) for at in (*existing, *records)),
+        more if len(records) == desired.RECORDS_AT_ONCE else None,
+    )
 
 
 def _identity_teardown(seen: RuntimeSeen) -> Stage:
-    if isinstance(seen.client, ReconcileError):
-        raise seen.client
+    if isinstance(seen.client, ReconcileError | Assumed):
+        raise _unknown(seen.client)
     if seen.client is None or seen.tenant is None:
         return Stage(ConditionType.IDENTITY_READY)
     return Stage(
@@ -432,9 +541,3 @@ def _callers(runtimes: Sequence[Manifest], callee: str) -> tuple[tuple[str, int]
         for c in r["spec"].get("connections") or ()
         if c["runtime"] == callee and not deleting(r)
     )
-
-
-def _served(vault: Vault, names: RuntimeNames, tenant: TenantView) -> tuple[str, ...]:
-    """Uids of the pods with a record; unknown while OpenBao is away, which the reads before have told."""
-    recorded = attempt(lambda: vault.list(desired.served_path(names, tenant.names)))
-    return () if isinstance(recorded, ReconcileError) else recorded

@@ -54,6 +54,7 @@ from axon_operator.domain.resources import (
     ref_of,
 )
 from axon_operator.reconcile.common import attempt, deleting
+from axon_operator.reconcile.engine.controller import Audit
 from axon_operator.reconcile.engine.plan import (
     Backends,
     Change,
@@ -61,13 +62,14 @@ from axon_operator.reconcile.engine.plan import (
     Plan,
     RealmDelete,
     Stage,
+    System,
     VaultDelete,
     apply,
 )
 
-KUBERNETES: Final = "kubernetes"
-OPENBAO: Final = "openbao"
-KEYCLOAK: Final = "keycloak"
+KUBERNETES: Final = System.KUBERNETES
+OPENBAO: Final = System.OPENBAO
+KEYCLOAK: Final = System.KEYCLOAK
 
 _ROLES: Final = f"auth/{RUNTIME_AUTH_MOUNT}/role"
 _POLICIES: Final = "sys/policies/acl"
@@ -111,7 +113,7 @@ class Fate(Enum):
 class Trace:
     """Something that carries our mark."""
 
-    system: str
+    system: System
     kind: str
     at: Ref | VaultPath | RealmPath
     owner: str
@@ -229,6 +231,7 @@ class Sweep:
         graces: Graces,
         teardown: Callable[[Manifest], Plan],
         *,
+        audit: Audit,
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], object] = time.sleep,
@@ -240,6 +243,7 @@ class Sweep:
         self._to = to
         self._graces = graces
         self._teardown = teardown
+        self._audit = audit
         self._now = now
         self._clock = clock
         self._pause = pause
@@ -365,7 +369,7 @@ class Sweep:
 
     def _remove_one(self, trace: Trace) -> bool:
         """Removes an orphan if its mark is still there; its owner cannot be back, since a uid has one life."""
-        outcome = apply(removal(trace, self._to), self._to)
+        outcome = apply(removal(trace, self._to), self._to, partial(self._audit, _gone_owner(trace)))
         for error in outcome.errors:
             raise error
         return bool(outcome.applied)
@@ -379,7 +383,8 @@ class Sweep:
         while True:
             if names.namespace in self._inhabited(self._living()):
                 return False
-            outcome = apply(self._teardown(_gone_tenant(names, self._now())), self._to)
+            gone = _gone_tenant(names, self._now())
+            outcome = apply(self._teardown(gone), self._to, partial(self._audit, gone))
             if outcome.complete:
                 return True
             wait = 0.0
@@ -468,6 +473,12 @@ def _gone_tenant(names: TenantNames, now: datetime.datetime) -> Manifest:
         "deletionTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     return {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "spec": {}}
+
+
+def _gone_owner(trace: Trace) -> Manifest:
+    """For the audit stream: the runtime that an orphan was of. Its name is not known any more."""
+    metadata = {"name": "", "namespace": TenantNames(trace.tenant, "").namespace, "uid": trace.owner, "generation": 0}
+    return {"apiVersion": RUNTIME.api_version, "kind": RUNTIME.kind, "metadata": metadata}
 
 
 def _runtime_names(live: Manifest) -> RuntimeNames:

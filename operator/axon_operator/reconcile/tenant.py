@@ -299,10 +299,7 @@ def _identity_stage(seen: TenantSeen, platform: Platform) -> Stage:
         (Reason.SUSPENDED, "Sessions ended, realm disabled.") if seen.spec.suspended else (Reason.READY, "As planned.")
     )
     if keycloak.realm is None:
-        creates = (
-            RealmCreate(planned.collection, planned.body),
-            *(RealmCreate(r.collection, r.body) for r in contents),
-        )
+        creates = tuple(RealmCreate(resource) for resource in (planned, *contents))
         return Stage(ConditionType.IDENTITY_READY, creates, reason=reason, message=message)
     _require_realm_owner(keycloak, names)
     changes: list[Change] = []

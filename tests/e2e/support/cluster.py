@@ -16,7 +16,6 @@ from e2e.support.openbao import OpenBao
 from e2e.support.settings import (
     KEYCLOAK_URL,
     KUBECONFIG,
-    OPERATOR,
     OPERATOR_NAMESPACE,
     TESTBED_NAMESPACE,
     VAULT_PARENT,
@@ -87,6 +86,7 @@ class Cluster:
     def __init__(self, kubectl: Kubectl) -> None:
         self.kubectl = kubectl
         self._folder = tempfile.TemporaryDirectory(prefix="axon-e2e-")
+        self._operator_http: dict[str, Https] = {}
 
     @classmethod
     def connect(cls) -> "Cluster":
@@ -115,11 +115,12 @@ class Cluster:
         """Keycloak."""
         return Keycloak(Https(PortForward(self.kubectl, "keycloak", "svc/keycloak", 8443), self.ca), self.kubectl)
 
-    @cached_property
-    def operator_http(self) -> Https:
-        """The operator's metrics and probes."""
-        forward = PortForward(self.kubectl, OPERATOR_NAMESPACE, f"deployment/{OPERATOR}", 8080)
-        return Https(forward, self.ca, scheme="http")
+    def operator_http(self, pod: str) -> Https:
+        """The metrics and probes of one of the operator's pods."""
+        if pod not in self._operator_http:
+            forward = PortForward(self.kubectl, OPERATOR_NAMESPACE, f"pod/{pod}", 8080)
+            self._operator_http[pod] = Https(forward, self.ca, scheme="http")
+        return self._operator_http[pod]
 
     @cached_property
     def node(self) -> Node:

@@ -1,9 +1,8 @@
-"""Installs the operator as an administrator would, and handles its one pod."""
+"""Installs the operator as an administrator would, and handles its pods: one leads, the other stands by."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from e2e.support.cluster import Cluster
 from e2e.support.kubectl import Json
@@ -23,6 +22,8 @@ VALUES = Path(__file__).with_name("values.yaml")
 ROLE = f"auth/k8s/role/{OPERATOR}"
 SELECTOR = f"app.kubernetes.io/name={OPERATOR}"
 RECORD = "e2e-install"
+REPLICAS = 2
+"""The chart's default."""
 
 
 def install(cluster: Cluster) -> list[str]:
@@ -52,19 +53,16 @@ def pin_identity(cluster: Cluster) -> None:
 
 
 def wait_running(cluster: Cluster, *, timeout: int = 120) -> None:
-    """Waits until the Deployment is rolled out."""
+    """Waits until the Deployment is rolled out: all its pods are ready, leading or not."""
     rollout = ("rollout", "status", f"deployment/{OPERATOR}", f"--timeout={timeout}s")
     result = cluster.kubectl.run("-n", OPERATOR_NAMESPACE, *rollout, timeout=timeout + 10)
     if not result.ok:
         raise AssertionError(f"the operator does not become ready: {result.output}\n{log_tail(cluster)}")
 
 
-def scale(cluster: Cluster, replicas: int) -> None:
-    """Switches the operator off (0) or on (1), and waits until it is so."""
-    cluster.kubectl("-n", OPERATOR_NAMESPACE, "scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
-    if replicas:
-        wait_running(cluster)
-        return
+def switch_off(cluster: Cluster) -> None:
+    """Waits until no pod of the operator is left."""
+    _scale(cluster, 0)
 
     def probe() -> None:
         left = cluster.kubectl.items("-n", OPERATOR_NAMESPACE, "pods", "-l", SELECTOR)
@@ -74,30 +72,74 @@ def scale(cluster: Cluster, replicas: int) -> None:
     until("no operator pod", probe)
 
 
+def switch_on(cluster: Cluster) -> None:
+    """Waits until the operator's pods are ready."""
+    _scale(cluster, REPLICAS)
+    wait_running(cluster)
+
+
+def pods(cluster: Cluster) -> list[Json]:
+    """The operator's pods, without those on their way out."""
+    found = cluster.kubectl.items("-n", OPERATOR_NAMESPACE, "pods", "-l", SELECTOR)
+    return [p for p in found if "deletionTimestamp" not in p["metadata"]]
+
+
+def holder(cluster: Cluster) -> str:
+    """The process that holds the Lease, `<pod>_<random>`; empty if none does."""
+    lease = cluster.kubectl.get("-n", OPERATOR_NAMESPACE, "lease", OPERATOR)
+    return str(lease["spec"].get("holderIdentity", "")) if lease else ""
+
+
 def pod(cluster: Cluster) -> Json:
-    """The operator's pod."""
+    """The pod that leads, by the Lease: just after a leader's end it is still that one's."""
 
     def probe() -> Json:
-        pods = cluster.kubectl.items("-n", OPERATOR_NAMESPACE, "pods", "-l", SELECTOR)
-        living = [p for p in pods if "deletionTimestamp" not in p["metadata"]]
-        if len(living) != 1:
-            raise Unmet(f"{len(living)} pods")
-        return living[0]
+        name = pod_of(holder(cluster))
+        found = next((p for p in pods(cluster) if p["metadata"]["name"] == name), None)
+        if found is None:
+            raise Unmet(f"{name or 'nobody'} holds the lease")
+        return found
 
-    return until("one operator pod", probe)
+    return until("a pod of the operator leads", probe)
 
 
-def container(cluster: Cluster) -> dict[str, Any]:
-    """The status of the operator's container: restart count, state, container id."""
-    statuses: list[dict[str, Any]] = pod(cluster)["status"].get("containerStatuses", [])
+def pod_of(identity: str) -> str:
+    """The name of the pod of a process."""
+    return identity.rpartition("_")[0]
+
+
+def wait_led(cluster: Cluster, *, after: str, timeout: float = 60) -> Json:
+    """The pod that leads, as soon as it is another process than `after`."""
+
+    def probe() -> None:
+        if holder(cluster) in {"", after}:
+            raise Unmet(f"{holder(cluster) or 'nobody'} holds the lease")
+
+    until("another process leads", probe, timeout=timeout, every=0.2)
+    return pod(cluster)
+
+
+def container(pod: Json) -> Json:
+    """The status of the container of a pod: restart count, state, container id."""
+    statuses: list[Json] = pod["status"].get("containerStatuses", [])
     if not statuses:
         raise Unmet("no container yet")
     return statuses[0]
 
 
+def restarts(cluster: Cluster) -> int:
+    """How often the kubelet has restarted the operator, in all its pods."""
+    return sum(int(container(p)["restartCount"]) for p in pods(cluster))
+
+
 def log_tail(cluster: Cluster, lines: int = 60) -> str:
-    """The end of the operator's log."""
-    return cluster.kubectl.run("-n", OPERATOR_NAMESPACE, "logs", f"deployment/{OPERATOR}", f"--tail={lines}").output
+    """The end of the log of each pod."""
+    command = ("logs", "-l", SELECTOR, "--prefix", f"--tail={lines}")
+    return cluster.kubectl.run("-n", OPERATOR_NAMESPACE, *command).output
+
+
+def _scale(cluster: Cluster, replicas: int) -> None:
+    cluster.kubectl("-n", OPERATOR_NAMESPACE, "scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
 
 
 def _helm(cluster: Cluster) -> list[str]:

@@ -7,13 +7,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from e2e.support import operator
 from e2e.support.cluster import Cluster
 from e2e.support.kubectl import Json
 from e2e.support.settings import ADMIN, OPERATOR, OPERATOR_NAMESPACE, OPERATOR_USER
+from e2e.support.shell import CommandError
 from e2e.support.waiting import WaitedTooLongError, until_true
 
 KUBERNETES_AUDIT = "/var/log/kubernetes/audit.log"
@@ -74,45 +77,78 @@ def events(cluster: Cluster) -> str:
 
 
 def metrics(cluster: Cluster) -> str:
-    """What the operator exports now."""
-    return cluster.operator_http.request("GET", "metrics").text
+    """What the leader exports now: it makes the passes."""
+    return metrics_of(cluster, operator.pod_of(operator.holder(cluster)))
+
+
+def metrics_of(cluster: Cluster, pod: str) -> str:
+    """What one of the operator's pods exports now."""
+    return cluster.operator_http(pod).request("GET", "metrics").text
+
+
+def audit_lines(text: str) -> list[Json]:
+    """The lines of the audit stream in the operator's output; each must be whole."""
+    return [json.loads(line) for line in _whole_lines(text) if line.startswith('{"audit"')]
+
+
+def log_lines(text: str) -> list[Json]:
+    """The lines of the operator's log in its output."""
+    return [json.loads(line) for line in _whole_lines(text) if line.startswith("{") and '"event"' in line]
+
+
+def _whole_lines(text: str) -> list[str]:
+    """The last line may still be on its way."""
+    return text.split("\n")[:-1]
+
+
+def operator_streams(cluster: Cluster) -> dict[str, list[str]]:
+    """The operator's output by stream, which only the container runtime's own files tell apart."""
+    files = f"/var/log/pods/{OPERATOR_NAMESPACE}_{OPERATOR}-*/operator/*.log"
+    streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    for entry in _whole_lines(cluster.node.sh(f"cat {files}")):
+        _, stream, _, line = entry.split(" ", 3)
+        streams[stream].append(line)
+    return streams
 
 
 class OperatorLog:
-    """Keeps the operator's whole log, of all its pods: the kubelet keeps only those of a container's last two runs."""
+    """Keeps the operator's whole output (log and audit stream), of all its pods: the kubelet keeps only those of a container's last two runs."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._command = cluster.kubectl.command(
-            "-n", OPERATOR_NAMESPACE, "logs", "--follow", "--tail=-1", f"deployment/{OPERATOR}"
-        )
+        self._cluster = cluster
         self._folder = tempfile.TemporaryDirectory(prefix="axon-operator-log-")
-        self._file = Path(self._folder.name) / "log"
         self._stop = threading.Event()
-        self._follower: subprocess.Popen[bytes] | None = None
+        self._followers: dict[str, subprocess.Popen[bytes]] = {}
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 
     def text(self) -> str:
-        """All of it until now."""
-        time.sleep(1)  # the last lines are on their way
-        return self._file.read_text(errors="replace")
+        """All of it until now, one pod after the other."""
+        time.sleep(2)  # the last lines, and those of a new pod, are on their way
+        return "".join(file.read_text(errors="replace") for file in sorted(Path(self._folder.name).iterdir()))
 
     def close(self) -> None:
         """Ends the collection."""
         self._stop.set()
-        if self._follower:
-            self._follower.terminate()
         self._thread.join()
+        for follower in self._followers.values():
+            follower.terminate()
 
     def _follow(self) -> None:
-        # following ends with each run of the container; what is then read twice does no harm
         while not self._stop.is_set():
-            with self._file.open("ab") as output:
-                self._follower = subprocess.Popen(
-                    self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL
+            with suppress(CommandError):  # the API server may be away for a moment
+                for pod in operator.pods(self._cluster):
+                    self._follow_pod(pod["metadata"]["name"])
+            self._stop.wait(1)
+
+    def _follow_pod(self, name: str) -> None:
+        # following ends with each run of the container; what is then read twice does no harm
+        if name not in self._followers or self._followers[name].poll() is not None:
+            command = self._cluster.kubectl.command("-n", OPERATOR_NAMESPACE, "logs", "--follow", "--tail=-1", name)
+            with (Path(self._folder.name) / name).open("ab") as output:
+                self._followers[name] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL
                 )
-                self._follower.wait()
-            self._stop.wait(0.5)
 
 
 # -- counting writes
@@ -124,6 +160,8 @@ class Write:
 
     system: str
     what: str
+    pod: str = field(default="", compare=False)
+    """Where it came from: the pod's name in Kubernetes, its address in the others."""
 
 
 class WriteCounter:
@@ -140,6 +178,12 @@ class WriteCounter:
         """All of them but the lease and the logins."""
         return [*self._kubernetes_writes(), *self._vault_writes(), *self._keycloak_writes()]
 
+    def writes_of(self, pod: Json) -> list[Write]:
+        """Those that one of the operator's pods made, the lease's included."""
+        leases = [_api_call(e) for e in self._lease_calls() if e["verb"] in WRITES]
+        here = {pod["metadata"]["name"], pod["status"]["podIP"]}
+        return [write for write in (*self.writes(), *leases) if write.pod in here]
+
     def reads(self) -> list[Write]:
         """The operator's reads of OpenBao and Kubernetes: proof that the logs see it at work."""
         vault = [_vault_call(e) for e in self._vault_calls() if e["request"]["operation"] in {"read", "list"}]
@@ -147,16 +191,19 @@ class WriteCounter:
         return [*vault, *kubernetes]
 
     def _kubernetes_calls(self) -> Iterator[Json]:
+        """Without the lease: a standby looks at it every two seconds, the leader writes it as often."""
+        return (e for e in self._operator_calls() if not _is_lease(e))
+
+    def _lease_calls(self) -> Iterator[Json]:
+        return (e for e in self._operator_calls() if _is_lease(e))
+
+    def _operator_calls(self) -> Iterator[Json]:
         lines = self._cluster.node.read_from(KUBERNETES_AUDIT, self._kubernetes).splitlines()
         entries = (json.loads(line) for line in lines if line.endswith("}"))
         return (e for e in entries if e["stage"] == "ResponseComplete" and e["user"]["username"] == OPERATOR_USER)
 
     def _kubernetes_writes(self) -> list[Write]:
-        return [
-            _api_call(e)
-            for e in self._kubernetes_calls()
-            if e["verb"] in WRITES and e.get("objectRef", {}).get("resource") != "leases"
-        ]
+        return [_api_call(e) for e in self._kubernetes_calls() if e["verb"] in WRITES]
 
     def _vault_calls(self) -> Iterator[Json]:
         lines = vault_sh(self._cluster, f"tail -c +{self._vault + 1} {VAULT_AUDIT}").splitlines()
@@ -172,7 +219,7 @@ class WriteCounter:
             answer = self._cluster.keycloak.admin("GET", f"{realm}/admin-events?max=10000")
             events: list[Json] = answer["items"] if answer else []
             recent = (e for e in events if e["time"] >= self._keycloak and not self._is_ours(e))
-            found += (Write("Keycloak", f"{e['operationType']} {e['resourceType']} in {realm}") for e in recent)
+            found += (_realm_change(e, realm) for e in recent)
         return found
 
     def _is_ours(self, event: Json) -> bool:
@@ -201,13 +248,24 @@ def _is_operator(auth: Json) -> bool:
     return metadata.get("role") == OPERATOR
 
 
+def _is_lease(entry: Json) -> bool:
+    return bool(entry.get("objectRef", {}).get("resource") == "leases")
+
+
 def _api_call(entry: Json) -> Write:
-    return Write("Kubernetes", f"{entry['verb']} {entry['requestURI']}")
+    (pod,) = entry["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name", [""])
+    return Write("Kubernetes", f"{entry['verb']} {entry['requestURI']}", pod)
 
 
 def _vault_call(entry: Json) -> Write:
     request = entry["request"]
-    return Write("OpenBao", f"{request['operation']} {request.get('namespace', {}).get('path', '')}{request['path']}")
+    what = f"{request['operation']} {request.get('namespace', {}).get('path', '')}{request['path']}"
+    return Write("OpenBao", what, request.get("remote_address", ""))
+
+
+def _realm_change(event: Json, realm: str) -> Write:
+    what = f"{event['operationType']} {event['resourceType']} in {realm}"
+    return Write("Keycloak", what, event["authDetails"].get("ipAddress", ""))
 
 
 def settled(cluster: Cluster, *realms: str, quiet: float = 3, timeout: float = 60) -> None:

@@ -15,14 +15,42 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from axon_testbed.layout import Layout
+from axon_testbed.layout import MANIFESTS, Layout
 from e2e.support.kubectl import Kubectl
+from e2e.support.shell import Result
 
 START_SECONDS = 60
+INSTALL = MANIFESTS / "install"
+OPERATOR = "system:serviceaccount:axon-system:axon-operator"
 
 
 class ServerError(Exception):
     """The API server did not come up."""
+
+
+class As:
+    """kubectl as somebody else; how the API server decides is the same as with their token."""
+
+    def __init__(self, kubectl: Kubectl, user: str, *groups: str) -> None:
+        self._kubectl = kubectl
+        self._who = ["--as", user, *(f"--as-group={group}" for group in groups)]
+
+    def __call__(self, *args: str, stdin: str | None = None) -> Result:
+        return self._kubectl.run(*self._who, *args, stdin=stdin)
+
+    def may(self, verb: str, resource: str, namespace: str) -> bool:
+        """RBAC's answer alone, without admission. Takes `resource/subresource`, which kubectl would read as a name."""
+        resource, _, subresource = resource.partition("/")
+        return self("auth", "can-i", verb, resource, f"--subresource={subresource}", "-n", namespace).ok
+
+
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl) -> Kubectl:
+    """The same API server with CRDs, roles and admission policies as they are installed."""
+    for file in ("crds.yaml", "namespace.yaml", "operator.yaml"):
+        kubectl("apply", "--server-side", "-f", str(INSTALL / file))
+    kubectl("wait", "--for=condition=Established", "-f", str(INSTALL / "crds.yaml"), "--timeout=60s")
+    return kubectl
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +61,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         # built with the local node image; with a published one, tests/e2e asks the API server in the cluster
         pytest.skip(f"{' and '.join(missing)} not in {binaries}: the test bed used a published node image")
     folder = tmp_path_factory.mktemp("apiserver")
-    etcd, peers, port = _free_port(), _free_port(), _free_port()
+    etcd, peers, port = free_port(), free_port(), free_port()
     token = secrets.token_hex(16)
     (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
     _write_signing_key(folder / "sa.key")
@@ -81,7 +109,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
             process.wait(timeout=30)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

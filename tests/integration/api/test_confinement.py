@@ -12,12 +12,10 @@ import yaml
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.tenant import kubernetes_namespace
-from axon_testbed.layout import MANIFESTS
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.shell import Result
+from integration.api.conftest import INSTALL, OPERATOR, As
 
-INSTALL = MANIFESTS / "install"
-OPERATOR = "system:serviceaccount:axon-system:axon-operator"
 TENANT = "confined"
 HOME = f"axon-{TENANT}"
 VICTIM = "axon-victim"
@@ -28,28 +26,10 @@ LABELS = {"axonos.ai/tenant": TENANT, "pod-security.kubernetes.io/enforce": "res
 ONLY_TENANTS = "the operator may write only in namespaces that carry the label axonos.ai/tenant"
 
 
-class As:
-    """kubectl as somebody else; how the API server decides is the same as with their token."""
-
-    def __init__(self, kubectl: Kubectl, user: str, *groups: str) -> None:
-        self._kubectl = kubectl
-        self._who = ["--as", user, *(f"--as-group={group}" for group in groups)]
-
-    def __call__(self, *args: str, stdin: str | None = None) -> Result:
-        return self._kubectl.run(*self._who, *args, stdin=stdin)
-
-    def may(self, verb: str, resource: str, namespace: str) -> bool:
-        """RBAC's answer alone, without admission. Takes `resource/subresource`, which kubectl would read as a name."""
-        resource, _, subresource = resource.partition("/")
-        return self("auth", "can-i", verb, resource, f"--subresource={subresource}", "-n", namespace).ok
-
-
 @pytest.fixture(scope="module")
-def operator(kubectl: Kubectl) -> Iterator[As]:
+def operator(installed: Kubectl) -> Iterator[As]:
     """The operator's identity, confined as in an installation."""
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "crds.yaml"))
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "namespace.yaml"))
-    kubectl("apply", "--server-side", "-f", str(INSTALL / "operator.yaml"))
+    kubectl = installed
     kubectl("create", "namespace", VICTIM)
     operator = As(kubectl, OPERATOR)
     _until_enforced(operator)
@@ -100,6 +80,64 @@ def test_children_only_in_tenants_namespaces(operator: As, home: str, command: l
     assert done.ok, done.output
 
 
+def _lease(namespace: str, name: str = "axon-operator", holder: str = "x") -> str:
+    metadata = {"name": name, "namespace": namespace}
+    return json.dumps(
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {"holderIdentity": holder},
+        }
+    )
+
+
+def test_in_its_own_namespace_it_writes_its_lease_and_no_other(operator: As, kubectl: Kubectl) -> None:
+    done = operator("create", "-f", "-", stdin=_lease("axon-system"))
+    assert done.ok, done.output
+    done = operator("replace", "-f", "-", stdin=_lease("axon-system", holder="y"))
+    assert done.ok, done.output
+    refused = operator("create", "-f", "-", stdin=_lease("axon-system", "other"))
+    assert not refused.ok
+    assert ONLY_TENANTS in refused.output
+    # RBAC knows of no other name, no other verb and no other namespace
+    kubectl("create", "-f", "-", stdin=_lease("axon-system", "theirs"))
+    for verb, lease, namespace in (
+        ("update", "theirs", "axon-system"),
+        ("get", "theirs", "axon-system"),
+        ("delete", "axon-operator", "axon-system"),
+        ("patch", "axon-operator", "axon-system"),
+        ("list", "", "axon-system"),
+        ("create", "", "kube-system"),
+        ("create", "", VICTIM),
+        ("update", "axon-operator", "kube-system"),
+        ("update", "kube-scheduler", "kube-system"),
+    ):
+        asked = f"leases.coordination.k8s.io/{lease}".rstrip("/")
+        assert not operator("auth", "can-i", verb, asked, "-n", namespace).ok, f"{verb} {asked} in {namespace}"
+
+
+def test_even_with_every_right_it_writes_no_other_lease(operator: As, kubectl: Kubectl) -> None:
+    """What the admission policy refuses if the roles should ever grow."""
+    kubectl("create", "clusterrole", "too-much", "--verb=*", "--resource=leases.coordination.k8s.io")
+    kubectl("create", "clusterrolebinding", "too-much", "--clusterrole=too-much", f"--user={OPERATOR}")
+    try:
+        for namespace, name in (
+            ("axon-system", "another"),
+            ("kube-system", "axon-operator"),
+            (VICTIM, "axon-operator"),
+        ):
+            refused = operator("create", "-f", "-", stdin=_lease(namespace, name))
+            assert not refused.ok
+            assert ONLY_TENANTS in refused.output, namespace
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=_lease("axon-system"))
+        refused = operator("delete", "lease", "axon-operator", "-n", "axon-system")
+        assert not refused.ok
+        assert ONLY_TENANTS in refused.output
+    finally:
+        kubectl("delete", "clusterrolebinding,clusterrole", "too-much")
+
+
 def test_nothing_of_others_is_deleted(operator: As, kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "precious", "-n", VICTIM)
     refused = operator("delete", "configmap", "precious", "-n", VICTIM)
@@ -116,6 +154,38 @@ def test_runtimes_outside_of_tenants_get_a_status_and_are_not_deleted(operator: 
     refused = operator("delete", "axw/agent", "-n", VICTIM)
     assert not refused.ok
     assert ONLY_TENANTS in refused.output
+
+
+SPECS = "the operator may change only the metadata and the status of its kinds, never a spec"
+REWRITES: dict[str, Json] = {
+    "tenant": {"admins": [{"kind": "User", "name": "thief"}]},
+    "axw": {"image": "registry.example/evil:1"},
+    "axsb": {"egress": [{"cidr": "198.51.100.0/24", "ports": [443]}]},
+}
+
+
+@pytest.mark.parametrize("kind", REWRITES)
+def test_specs_are_the_users(operator: As, kubectl: Kubectl, home: str, kind: str) -> None:
+    """Also of Tenants, which no rule about namespaces covers; finalizers and the status are the operator's."""
+    kubectl.apply(_tenant(), _runtime(home), _binding(home))
+    at = [kind, TENANT if kind == "tenant" else "agent", *([] if kind == "tenant" else ["-n", home])]
+
+    def patch(body: Json) -> Result:
+        return operator("patch", *at, "--type=merge", "-p", json.dumps(body))
+
+    refused = patch({"spec": REWRITES[kind]})
+    assert not refused.ok
+    assert SPECS in refused.output
+    for name in ("axonos.ai/teardown", None):
+        done = patch({"metadata": {"finalizers": name and [name]}})
+        assert done.ok, done.output
+    live = kubectl.need(*at)
+    live["metadata"].pop("managedFields", None)
+    status = json.dumps({**live, "status": {"observedGeneration": 1}})
+    done = operator("apply", "--server-side", "--subresource=status", "-f", "-", stdin=status)
+    assert done.ok, done.output
+    # whoever owns the spec changes it as before
+    kubectl("patch", *at, "--type=merge", "-p", json.dumps({"spec": REWRITES[kind]}))
 
 
 NAMESPACES: dict[str, tuple[str, dict[str, str], str]] = {
@@ -186,6 +256,10 @@ def test_rbac_of_the_operator_ends_early(operator: As, home: str) -> None:
         ("create", "pods/exec"),
         ("get", "pods/log"),
         ("create", "serviceaccounts/token"),
+        ("create", "tenants.axonos.ai"),
+        ("update", "tenants.axonos.ai"),
+        ("update", "tenants.axonos.ai/status"),
+        ("patch", "events.events.k8s.io"),
         ("list", "namespaces"),
         ("list", "configmaps"),
         ("create", "roles"),
@@ -248,6 +322,17 @@ def _runtime(namespace: str) -> Json:
     metadata = {"name": "agent", "namespace": namespace}
     spec = {"image": "docker.io/library/busybox:1.35.0"}
     return {"apiVersion": "axonos.ai/v1alpha1", "kind": "WorkflowRuntime", "metadata": metadata, "spec": spec}
+
+
+def _tenant() -> Json:
+    return {"apiVersion": "axonos.ai/v1alpha1", "kind": "Tenant", "metadata": {"name": TENANT}, "spec": {}}
+
+
+def _binding(namespace: str) -> Json:
+    metadata = {"name": "agent", "namespace": namespace}
+    source, delivery = {"kv": {"path": "a"}}, {"file": {"path": "a"}}
+    spec = {"runtimeRef": {"name": "agent"}, "source": source, "delivery": delivery}
+    return {"apiVersion": "axonos.ai/v1alpha1", "kind": "SecretBinding", "metadata": metadata, "spec": spec}
 
 
 def _pod(namespace: str) -> Json:

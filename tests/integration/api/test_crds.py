@@ -77,6 +77,14 @@ GOOD: dict[str, Json] = {
     "runtime with a digest": runtime(image=f"registry.example:5000/team/agent@{DIGEST}"),
     "runtime with tag and digest": runtime(image=f"agent:1.0@{DIGEST}"),
     "runtime of the longest name": runtime("a" * 40),
+    "tenant with the smallest ceilings": tenant(
+        limits={"defaultCpu": "0.5", "maxCpu": "500m", "defaultMemory": "192Mi", "maxMemory": "192Mi"}
+    ),
+    "runtime that gets what it asks for": runtime(
+        resources={"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1024Mi"}}
+    ),
+    "runtime with requests only": runtime(resources={"requests": {"cpu": "1"}}),
+    "runtime with two ports": runtime(ports=[{"name": "http-2", "port": 8080}, {"name": "0a", "port": 8081}]),
     "binding with defaults": binding(),
     "binding of all keys": binding(source={"kv": {"path": "a.b/c-d_e"}}),
     "binding of one raw value": raw("key"),
@@ -150,6 +158,39 @@ BAD: dict[str, tuple[Json, str]] = {
         runtime(ports=[{"name": "http", "port": 8080}, {"name": "http", "port": 8081}]),
         "spec.ports[1]: Duplicate value",
     ),
+    "two ports of one number": (
+        runtime(ports=[{"name": "http", "port": 8080}, {"name": "metrics", "port": 8080}]),
+        "each port number may stand here only once",
+    ),
+    "port name without a letter": (runtime(ports=[{"name": "80", "port": 8080}]), "a port's name needs a letter"),
+    "port name with two hyphens": (runtime(ports=[{"name": "a--b", "port": 8080}]), "must not contain '--'"),
+    "more CPU guaranteed than allowed": (
+        runtime(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}),
+        "requests.cpu is larger than limits.cpu; lower the first or raise the second",
+    ),
+    "more memory guaranteed than allowed": (
+        runtime(resources={"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}}),
+        "requests.memory is larger than limits.memory",
+    ),
+    "default CPU above the ceiling": (
+        tenant(limits={"defaultCpu": "8"}),
+        "defaultCpu is larger than maxCpu; lower the first or raise the second",
+    ),
+    "default memory above the ceiling": (
+        tenant(limits={"maxMemory": "200Mi"}),
+        "defaultMemory is larger than maxMemory",
+    ),
+    "default CPU that is too little": (tenant(limits={"defaultCpu": "5m"}), "must be at least 10m"),
+    "default memory that is too little": (tenant(limits={"defaultMemory": "1Mi"}), "must be at least 32Mi"),
+    "ceiling without room for the sidecar's CPU": (
+        tenant(limits={"defaultCpu": "100m", "maxCpu": "400m"}),
+        "must be at least 500m, which the credentials sidecar of every pod needs",
+    ),
+    "ceiling without room for the sidecar's memory": (
+        tenant(limits={"defaultMemory": "64Mi", "maxMemory": "191Mi"}),
+        "must be at least 192Mi, which the credentials sidecar of every pod needs",
+    ),
+    "ceiling that is no quantity": (tenant(limits={"maxCpu": "much"}), "spec.limits.maxCpu in body should match"),
     "Kubernetes' own group as admin": (
         tenant(admins=[{"kind": "Group", "name": "system:masters"}]),
         "names of Kubernetes itself (system:…) are refused",

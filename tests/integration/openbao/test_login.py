@@ -16,6 +16,8 @@ from integration.openbao.bao import Bao
 from integration.openbao.kube import Kube, KubeServer
 
 CHILDREN = VaultPath("", "sys/namespaces")
+OPERATOR_ROLE = "auth/k8s/role/axon-operator"
+UID_CLAIM = "/kubernetes.io/serviceaccount/uid"
 
 
 class Calls:
@@ -60,16 +62,44 @@ def test_another_audience_or_account_is_denied(
 
 def test_a_recreated_account_is_denied(bao: Bao, kube: Kube, settings: OpenBaoSettings, tmp_path: Path) -> None:
     """The role is bound to the uid: whoever can create an account under the operator's name gets nothing."""
-    wanted = "/kubernetes.io/serviceaccount/uid"
-    role = bao.admin("GET", "axon", "auth/k8s/role/axon-operator")
-    assert list(role["bound_claims"]) == [wanted]
-    token_file = tmp_path / "token"
-    # the same by the other side: the role expects another uid than the token has
-    body = {**role, "bound_claims": {wanted: ["00000000-0000-0000-0000-000000000000"]}, "allowed_redirect_uris": []}
-    bao.admin("POST", "axon", "auth/k8s/role/recreated", body)
-    token_file.write_text(kube.token("axon-system", "axon-operator", "openbao"))
+    role = bao.admin("GET", "axon", OPERATOR_ROLE)
+    assert list(role["bound_claims"]) == [UID_CLAIM]
+    # an account and a role like the operator's: its own is in use by the other tests
+    uid = kube.service_account("axon-system", "successor")
+    subject = "system:serviceaccount:axon-system:successor"
+    pinned = {**role, "bound_subject": subject, "bound_claims": {UID_CLAIM: [uid]}, "allowed_redirect_uris": []}
+    bao.admin("POST", "axon", "auth/k8s/role/successor", pinned)
+
+    def log_in() -> None:
+        token_file = tmp_path / "token"
+        token_file.write_text(kube.token("axon-system", "successor", "openbao"))
+        OpenBao(dataclasses.replace(settings, token_file=token_file, role="successor")).list(CHILDREN)
+
+    log_in()
+    kube.delete_service_account("axon-system", "successor")
+    assert kube.service_account("axon-system", "successor") != uid
     with pytest.raises(Denied):
-        OpenBao(dataclasses.replace(settings, token_file=token_file, role="recreated")).list(CHILDREN)
+        log_in()
+
+
+def test_running_the_bootstrap_again_keeps_the_pin(bao: Bao) -> None:
+    pinned = bao.admin("GET", "axon", OPERATOR_ROLE)
+    assert pinned["bound_claims"]
+    bao.bootstrap("")
+    assert bao.admin("GET", "axon", OPERATOR_ROLE) == pinned
+    try:
+        bao.bootstrap("none")
+        assert not bao.admin("GET", "axon", OPERATOR_ROLE)["bound_claims"]
+        # no pin to keep, and then not even a role
+        bao.bootstrap("")
+        assert not bao.admin("GET", "axon", OPERATOR_ROLE)["bound_claims"]
+        bao.admin("DELETE", "axon", OPERATOR_ROLE)
+        bao.bootstrap("")
+        assert not bao.admin("GET", "axon", OPERATOR_ROLE)["bound_claims"]
+    finally:
+        (uid,) = pinned["bound_claims"][UID_CLAIM]
+        bao.bootstrap(uid)
+    assert bao.admin("GET", "axon", OPERATOR_ROLE) == pinned
 
 
 @pytest.mark.parametrize("content", ["", "not.a.token", "x" * 5000])

@@ -17,6 +17,7 @@ from axon_testbed.cluster import Cluster
 from axon_testbed.docker import Daemon
 from axon_testbed.errors import BedError
 from axon_testbed.layout import Layout
+from axon_testbed.lock import exclusive
 from axon_testbed.progress import say, step
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def up(
     unknown = set(extras or []) - set(_EXTRAS)
     if unknown:
         raise BedError(f"No such extra: {', '.join(sorted(unknown))}. There is: {', '.join(_EXTRAS)}.")
-    with step("test bed up"):
+    with step("test bed up"), exclusive(layout):
         _client_tools(layout)
         bed = _existing(layout) if existing or _wants_existing() else _kind(layout, extras or [])
         backends.deploy(bed)
@@ -111,9 +112,10 @@ def down(
         cluster.delete(layout, daemon)
         docker.remove_network(daemon)
     docker.stop_private(layout)
+    images.forget_choices(layout)
     if purge and layout.cache.exists():
         with step(f"delete {layout.cache}"):
-            docker.release_mounts(layout)
+            docker.release_mounts(layout.cache)
             shutil.rmtree(layout.cache)
 
 
@@ -138,7 +140,9 @@ def status() -> None:
 @_command
 def tools() -> None:
     """Build the programs that need no cluster: kubectl, helm and kind."""
-    _client_tools(Layout.from_environment())
+    layout = Layout.from_environment()
+    with exclusive(layout):
+        _client_tools(layout)
 
 
 @_command
@@ -156,7 +160,8 @@ def build_operator() -> None:
     """Build the operator's image from the working tree and load it into the cluster."""
     layout = Layout.from_environment()
     daemon = _running_daemon(layout)
-    cluster.load(daemon, {pins.OPERATOR_IMAGE: images.build_operator(layout, daemon)})
+    with exclusive(layout):
+        cluster.load(daemon, {pins.OPERATOR_IMAGE: images.build_operator(layout, daemon)})
 
 
 def _running_daemon(layout: Layout) -> Daemon:

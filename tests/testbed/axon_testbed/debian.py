@@ -2,11 +2,10 @@
 
 import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 from axon_testbed import pins, shell, stamps
-from axon_testbed.docker import Daemon
+from axon_testbed.docker import Daemon, release_mounts
 from axon_testbed.layout import Layout
 from axon_testbed.progress import step
 
@@ -43,6 +42,7 @@ def ensure_image(layout: Layout, daemon: Daemon) -> str:
     if image and stamps.is_current(layout, stamp, inputs + image, []):
         return image
     with step(f"import {pins.DEBIAN_IMAGE}"):
+        stamps.forget(layout, stamp)
         image = daemon.output("import", "--change", 'CMD ["/bin/sh"]', archive, pins.DEBIAN_IMAGE)
     stamps.mark(layout, stamp, inputs + image)
     return image
@@ -57,7 +57,11 @@ def _ensure_archive(layout: Layout) -> Path:
     shell.install_debian({"debootstrap": "debootstrap"}, layout.logs / "debootstrap-install.log")
     root = layout.cache / "scratch" / "debian"
     with step(f"unpack Debian {pins.DEBIAN_SUITE} (debootstrap)"):
-        shutil.rmtree(root, ignore_errors=True)
+        stamps.forget(layout, archive.name)
+        # a killed debootstrap leaves its /proc mounted
+        release_mounts(root)
+        if root.exists():
+            shutil.rmtree(root)
         root.mkdir(parents=True)
         archive.parent.mkdir(parents=True, exist_ok=True)
         shell.run(
@@ -77,7 +81,9 @@ def _ensure_archive(layout: Layout) -> Path:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        subprocess.run(["tar", "--directory", root, "--create", "--file", archive, "."], check=True)
+        part = archive.with_name(f"{archive.name}.part")
+        shell.output(["tar", "--directory", root, "--create", "--file", part, "."])
+        part.rename(archive)
         shutil.rmtree(root)
     stamps.mark(layout, archive.name, inputs)
     return archive

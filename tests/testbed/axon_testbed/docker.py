@@ -85,6 +85,10 @@ def _start(layout: Layout) -> Daemon:
     shell.install_debian(_PACKAGES, layout.logs / "docker-install.log")
     if os.geteuid() != 0:
         raise BedError("No Docker daemon answers, and only root can start one. Start yours, or run this as root.")
+    if (pid := _running(layout)) is not None:
+        raise BedError(f"The private dockerd (pid {pid}) runs but does not answer. Wait, or run: make down")
+    # dockerd refuses to start if any process has the number in it
+    _pidfile(layout).unlink(missing_ok=True)
     log = layout.logs / "dockerd.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with step("start a private Docker daemon"), log.open("w") as sink:
@@ -100,7 +104,7 @@ def _start(layout: Layout) -> Daemon:
                 "--exec-root",
                 home / "exec",
                 "--pidfile",
-                home / "docker.pid",
+                _pidfile(layout),
             ],
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -144,30 +148,34 @@ def _write_configuration(home: Path) -> Path:
 
 
 def stop_private(layout: Layout) -> None:
-    """Ends the private daemon, by the pid it wrote, if it runs."""
-    pidfile = layout.docker / "docker.pid"
-    if not pidfile.exists():
-        return
-    pid = int(pidfile.read_text())
-    if not _is_dockerd(pid):
-        pidfile.unlink()
+    """Ends the private daemon, by the pid it wrote, if it runs; removes a pidfile that names nothing of ours."""
+    pid = _running(layout)
+    if pid is None:
+        _pidfile(layout).unlink(missing_ok=True)
         return
     with step("stop the private Docker daemon"):
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 30
-        while _is_dockerd(pid):
+        while _running(layout) == pid:
             if time.monotonic() > deadline:
                 raise BedError(f"The private dockerd (pid {pid}) is still there 30 s after SIGTERM.")
             time.sleep(0.2)
 
 
-def _is_dockerd(pid: int) -> bool:
-    """Whether the pid is a running dockerd, and not another program that got the number since."""
+def _pidfile(layout: Layout) -> Path:
+    return layout.docker / "docker.pid"
+
+
+def _running(layout: Layout) -> int | None:
+    """The pid of our daemon if it runs: of the process that was started with our pidfile, whoever has the number now."""
+    pidfile = _pidfile(layout)
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z" and Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
-    except FileNotFoundError:
-        return False
+        pid = int(pidfile.read_text())
+        # empty for a process that has ended and was not waited for
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(pidfile) in arguments else None
 
 
 # The guard. Until kube-proxy runs, a pod that dials a service address goes out by the machine's default
@@ -196,9 +204,9 @@ def remove_network(daemon: Daemon) -> None:
         daemon.output("network", "rm", NETWORK)
 
 
-def release_mounts(layout: Layout) -> None:
-    """Takes down mounts that a stopped daemon left in its folder, so that the folder can be deleted."""
+def release_mounts(folder: Path) -> None:
+    """Takes down mounts that a stopped daemon or a killed build left in a folder, so that it can be deleted."""
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         point = line.split()[1]
-        if Path(point).is_relative_to(layout.docker):
+        if Path(point).is_relative_to(folder):
             shell.output(["umount", point])

@@ -1,5 +1,6 @@
 """Proof that the cluster enforces NetworkPolicy. An enforcer that loads no rules looks just like one that works."""
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,29 +10,32 @@ from axon_testbed.cluster import Cluster
 from axon_testbed.errors import BedError
 from axon_testbed.progress import step
 
-_NAMESPACE = "axon-enforcement-check"
 _SECONDS = 30
 
 
 def prove(cluster: Cluster) -> None:
     """Reaches one pod from another, forbids it, and is refused; anything else is an error."""
+    # a name of its own: the namespace of an earlier run may still be terminating
+    namespace = f"axon-enforcement-check-{secrets.token_hex(4)}"
     with step("prove that NetworkPolicy is enforced"):
         try:
-            cluster.apply([_namespace(), _pod("server", _SERVE), _pod("client", "exec sleep 600")])
-            cluster.kubectl(
-                "wait", f"--namespace={_NAMESPACE}", "--for=condition=Ready", "pod", "--all", f"--timeout={_SECONDS}s"
+            cluster.apply(
+                [_namespace(namespace), _pod(namespace, "server", _SERVE), _pod(namespace, "client", "exec sleep 600")]
             )
-            address = cluster.get(f"--namespace={_NAMESPACE}", "pod", "server")["status"]["podIP"]
-            if not _becomes(True, lambda: _reaches(cluster, address)):
+            cluster.kubectl(
+                "wait", f"--namespace={namespace}", "--for=condition=Ready", "pod", "--all", f"--timeout={_SECONDS}s"
+            )
+            address = cluster.get(f"--namespace={namespace}", "pod", "server")["status"]["podIP"]
+            if not _becomes(True, lambda: _reaches(cluster, namespace, address)):
                 raise BedError("Two pods cannot reach each other without any policy: the pod network is broken.")
-            cluster.apply([_refuse_all()])
-            if not _becomes(False, lambda: _reaches(cluster, address)):
+            cluster.apply([_refuse_all(namespace)])
+            if not _becomes(False, lambda: _reaches(cluster, namespace, address)):
                 raise BedError(
                     "NetworkPolicy is not enforced: a pod is reached although a policy forbids it. "
                     "Use a cluster whose network plugin enforces policies."
                 )
         finally:
-            cluster.kubectl("delete", "namespace", _NAMESPACE, "--ignore-not-found", "--wait=false")
+            cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def _becomes(wanted: bool, question: Callable[[], bool]) -> bool:
@@ -43,9 +47,9 @@ def _becomes(wanted: bool, question: Callable[[], bool]) -> bool:
     return True
 
 
-def _reaches(cluster: Cluster, address: str) -> bool:
+def _reaches(cluster: Cluster, namespace: str, address: str) -> bool:
     return cluster.succeeds(
-        *("exec", f"--namespace={_NAMESPACE}", "client", "--"),
+        *("exec", f"--namespace={namespace}", "client", "--"),
         *("timeout", "2", "wget", "-q", "-O", "/dev/null", f"http://{address}:8080/"),
     )
 
@@ -53,15 +57,15 @@ def _reaches(cluster: Cluster, address: str) -> bool:
 _SERVE = "echo reached > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
 
 
-def _namespace() -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
+def _namespace(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def _pod(name: str, script: str) -> dict[str, Any]:
+def _pod(namespace: str, name: str, script: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": _NAMESPACE, "labels": {"app": name}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
         "spec": {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 0,
@@ -78,10 +82,10 @@ def _pod(name: str, script: str) -> dict[str, Any]:
     }
 
 
-def _refuse_all() -> dict[str, Any]:
+def _refuse_all(namespace: str) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": "refuse-all", "namespace": _NAMESPACE},
+        "metadata": {"name": "refuse-all", "namespace": namespace},
         "spec": {"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"]},
     }

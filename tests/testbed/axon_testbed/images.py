@@ -17,6 +17,8 @@ from axon_testbed.progress import say, step
 _INPUTS = "axon-testbed.inputs"
 _REGISTRY_SECONDS = 5
 _UNAUTHORIZED = 401
+_CHOICE = "registry-"
+_PULLED = "pulled"
 
 Files = Mapping[str, Path]
 
@@ -55,8 +57,8 @@ def obtain(layout: Layout, daemon: Daemon, name: str) -> str:
     """Makes an image present in the daemon and returns its id."""
     if name in OWN:
         return build(layout, daemon, name, OWN[name])
-    if registry_answers(registry_of(name)):
-        if daemon.image_id(name) is None:
+    if is_pulled_from(layout, registry_of(name)):
+        if daemon.image_id(name) is None or _built_from(daemon, name):  # a stand-in carries the same name
             with step(f"pull {name}"):
                 shell.run(["docker", "pull", name], layout.logs / "pull.log", env=daemon.environment())
         return present(daemon, name)
@@ -78,8 +80,7 @@ def build(layout: Layout, daemon: Daemon, name: str, recipe: Recipe) -> str:
         base,
         repr(sorted(recipe.arguments.items())),
     )
-    label = f'{{{{index .Config.Labels "{_INPUTS}"}}}}'
-    if daemon.image_id(name) and daemon.output("image", "inspect", "--format", label, name) == inputs:
+    if daemon.image_id(name) and _built_from(daemon, name) == inputs:
         return present(daemon, name)
     arguments = {"BASE_IMAGE": recipe.base, **recipe.arguments}
     command = ["docker", "build", "--force-rm", "--network", "host", "--tag", name, "--label", f"{_INPUTS}={inputs}"]
@@ -88,6 +89,12 @@ def build(layout: Layout, daemon: Daemon, name: str, recipe: Recipe) -> str:
     with step(f"build {name}"):
         _build_from_stream([*command, "-"], recipe.folder, files, daemon, layout.logs / f"image-{recipe.folder}.log")
     return present(daemon, name)
+
+
+def _built_from(daemon: Daemon, name: str) -> str:
+    """What a local image was built from here; empty for one that was pulled."""
+    label = f'{{{{with .Config.Labels}}}}{{{{index . "{_INPUTS}"}}}}{{{{end}}}}'
+    return daemon.output("image", "inspect", "--format", label, name)
 
 
 def _base(layout: Layout, daemon: Daemon, name: str) -> str:
@@ -152,18 +159,37 @@ def registry_of(image: str) -> str:
 
 
 @cache
-def registry_answers(registry: str) -> bool:
-    """Whether a registry speaks to us; asked once per run, and said."""
-    host = "registry-1.docker.io" if registry == "docker.io" else registry
-    try:
-        with urllib.request.urlopen(f"https://{host}/v2/", timeout=_REGISTRY_SECONDS):
-            answers = True
-    except urllib.error.HTTPError as refusal:
-        answers = refusal.code == _UNAUTHORIZED
-    except OSError:
-        answers = False
-    if answers:
+def is_pulled_from(layout: Layout, registry: str) -> bool:
+    """Whether images of a registry are pulled rather than built; decided once, said, and remembered until `down`.
+
+    Otherwise one slow answer would change the choice, and with it the node's image and the whole cluster.
+    """
+    choice = layout.stamps / f"{_CHOICE}{registry}"
+    if choice.is_file():
+        pulled = choice.read_text() == _PULLED
+        say(f"images of {registry}: {'pulled' if pulled else 'built on this machine'}, as decided at an earlier run")
+        return pulled
+    pulled = _answers(registry)
+    if pulled:
         say(f"images of {registry}: pulled, since the registry answers")
     else:
         say(f"images of {registry}: built on this machine, since no registry answered within {_REGISTRY_SECONDS} s")
-    return answers
+    stamps.mark(layout, choice.name, _PULLED if pulled else "built")
+    return pulled
+
+
+def forget_choices(layout: Layout) -> None:
+    """The next `up` asks the registries anew."""
+    for choice in layout.stamps.glob(f"{_CHOICE}*"):
+        choice.unlink()
+
+
+def _answers(registry: str) -> bool:
+    host = "registry-1.docker.io" if registry == "docker.io" else registry
+    try:
+        with urllib.request.urlopen(f"https://{host}/v2/", timeout=_REGISTRY_SECONDS):
+            return True
+    except urllib.error.HTTPError as refusal:
+        return refusal.code == _UNAUTHORIZED
+    except OSError:
+        return False

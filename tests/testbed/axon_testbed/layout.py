@@ -66,6 +66,7 @@ class Layout:
             "CGO_ENABLED": "0",
             "GOCACHE": str(self.cache / "go" / "build"),
             "GOMODCACHE": str(self.cache / "go" / "mod"),
-            "GOFLAGS": "-trimpath",
+            # modcacherw: otherwise only root could delete the folder
+            "GOFLAGS": "-trimpath -modcacherw",
             "UV_CACHE_DIR": str(self.cache / "uv"),
         }

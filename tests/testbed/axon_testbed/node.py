@@ -15,7 +15,7 @@ _NETWORK_POLICIES = "localhost/network-policies:1"
 
 def ensure_image(layout: Layout, daemon: Daemon) -> str:
     """The name of the image for kind's node."""
-    if images.registry_answers(images.registry_of(pins.PUBLISHED_NODE_IMAGE)):
+    if images.is_pulled_from(layout, images.registry_of(pins.PUBLISHED_NODE_IMAGE)):
         return _pulled(layout, daemon)
     for tool in tools.NODE_TOOLS:
         tools.build_go(layout, tool)
@@ -77,7 +77,10 @@ def _saved(layout: Layout, daemon: Daemon, names: list[str], inputs: str) -> Pat
     archive = layout.downloads / "control-plane.tar"
     if not stamps.is_current(layout, archive.name, inputs, [archive]):
         with step("save the control plane's images"):
-            daemon.output("save", "--output", archive, *names)
+            stamps.forget(layout, archive.name)
+            part = archive.with_name(f"{archive.name}.part")
+            daemon.output("save", "--output", part, *names)
+            part.rename(archive)
         stamps.mark(layout, archive.name, inputs)
     return archive
 

@@ -1,6 +1,8 @@
 """Every version and checksum of the test bed. Go modules are pinned in `tools/*/go.sum`.
 
 An image that is built locally carries the name of the published one, so that the manifests need one name.
+Of the published images only kind's node is pinned by a digest. The others are pulled by tag, which their publisher
+can move; two move by design (python:3.11-slim-bookworm and postgres:15-bookworm get patch releases).
 """
 
 KUBERNETES = "v1.37.2"

@@ -118,10 +118,14 @@ def _ca_usage() -> x509.KeyUsage:
 
 def _write(certificate: Path, key: Path, built: x509.Certificate, private: Key) -> None:
     certificate.parent.mkdir(parents=True, exist_ok=True)
+    # gone first and back last: an interrupted change leaves no certificate, rather than one of another key
+    certificate.unlink(missing_ok=True)
     key.touch(mode=0o600)
     key.write_bytes(
         private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    part = certificate.with_suffix(".part")
+    part.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    part.rename(certificate)

@@ -3,7 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from axon_testbed.errors import BedError
@@ -21,7 +22,7 @@ def run(
 ) -> None:
     """Runs a long command; its output goes to a log file of which a failure shows the end."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as sink:
+    with log.open("w") as sink, _must_exist(command):
         code = subprocess.run(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, check=False
         ).returncode
@@ -43,14 +44,25 @@ def output(
     stdin: str | None = None,
 ) -> str:
     """Runs a short command and returns what it printed."""
-    done = subprocess.run(
-        command, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, errors="replace", check=False
-    )
+    with _must_exist(command):
+        done = subprocess.run(
+            command, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, errors="replace", check=False
+        )
     if done.returncode:
         raise BedError(
             f"`{_words(command)}` ended with code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
     return done.stdout.strip()
+
+
+@contextmanager
+def _must_exist(command: Command) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise BedError(
+            f"There is no program `{command[0]}`. `make tools` makes kubectl, helm and kind; install any other."
+        ) from None
 
 
 def succeeds(command: Command, *, env: Mapping[str, str] | None = None, timeout: float | None = None) -> bool:

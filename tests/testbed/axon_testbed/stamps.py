@@ -37,6 +37,11 @@ def is_current(layout: Layout, name: str, inputs: str, results: Iterable[Path]) 
     return stamp.is_file() and stamp.read_text() == inputs and all(result.exists() for result in results)
 
 
+def forget(layout: Layout, name: str) -> None:
+    """Called first in a step: interrupted, it may leave anything behind, and an older stamp could fit that."""
+    (layout.stamps / name).unlink(missing_ok=True)
+
+
 def mark(layout: Layout, name: str, inputs: str) -> None:
     """Remembers that a step is complete. Called last: an interrupted step has no stamp."""
     layout.stamps.mkdir(parents=True, exist_ok=True)

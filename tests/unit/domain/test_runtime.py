@@ -135,12 +135,25 @@ def test_the_agent_configuration_is_deterministic(bindings: list[SecretBindingSp
     assert desired.config_map(one, PLATFORM) == desired.config_map(two, PLATFORM)
     data: dict[str, Any] = desired.config_map(one, PLATFORM)["data"]
     config = json.loads(data["agent.json"])
-    assert all(t["destination"].startswith(f"{agent.WORK_DIR}/{one.revision}/") for t in config["template"])
+    assert all(t["destination"].startswith(f"{agent.WORK_DIR}/{one.publication}/") for t in config["template"])
 
 
 def test_a_suspended_tenant_has_no_network_and_no_pods() -> None:
     stopped = runtime(
         WorkflowRuntimeSpec.model_validate({"image": "a:1", "replicas": 3}), [], suspended=True, isolated=True
     )
-    assert desired.network_policy(stopped, PLATFORM) is None
+    assert desired.network_policy(stopped, [], PLATFORM) is None
     assert desired.deployment(stopped, PLATFORM)["spec"]["replicas"] == 0
+
+
+@given(st.lists(st.sampled_from(["aaa", "bbb"]), min_size=1, max_size=8))
+def test_a_set_of_files_that_comes_back_is_published_under_another_name(wanted: list[str]) -> None:
+    live: str | None = None
+    names: list[str] = []
+    for revision in wanted:
+        live = agent.published_as(revision, live)
+        assert agent.revision_of(live) == revision
+        if not names or names[-1] != live:
+            names.append(live)
+    assert len(set(names)) == len(names)
+    assert agent.published_as(wanted[-1], live) == live, "unchanged, it keeps its name"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from axon_testbed.layout import REPOSITORY, Layout
-from axon_testbed.tools import CLIENT_TOOLS, build_go
+from axon_testbed.tools import CLIENT_TOOLS, build_go, debian_binary
 
 CHART = REPOSITORY / "charts" / "axon-operator"
 
@@ -31,6 +31,12 @@ def helm_binary() -> str:
         build_go(layout, tool)
         found = str(cached)
     return found
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus's own judge of rules: the one in PATH, else Debian's."""
+    return shutil.which("promtool") or str(debian_binary(Layout.from_environment(), "prometheus", "promtool"))
 
 
 @pytest.fixture(scope="session")

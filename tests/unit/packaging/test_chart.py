@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from axon_operator.api.crds import KINDS
-from axon_operator.domain.names import TENANT_LABEL
+from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION, TENANT_LABEL
 from axon_operator.domain.tenant import ADMIN_CLUSTER_ROLE
+from axon_operator.process.lease import LEASE_NAME
 from axon_operator.process.settings import Settings
 from axon_testbed.layout import REPOSITORY
 from unit.packaging.conftest import CHART, Helm, Manifest, documents, one, read
@@ -41,15 +42,15 @@ OPERATOR = set(
     _expand(
         "axonos.ai tenants,workflowruntimes,secretbindings get,list,watch,patch",
         "axonos.ai workflowruntimes,secretbindings delete",
-        "axonos.ai tenants/status,workflowruntimes/status,secretbindings/status patch,update",
-        "- namespaces get,create,patch,delete",
-        "- configmaps,limitranges,resourcequotas,serviceaccounts,services get,create,patch,delete",
-        "apps deployments get,create,patch,delete",
-        "networking.k8s.io networkpolicies get,list,create,patch,delete",
-        "rbac.authorization.k8s.io rolebindings get,create,patch,delete",
+        "axonos.ai tenants/status,workflowruntimes/status,secretbindings/status patch",
+        "- namespaces get,list,watch,create,patch,delete",
+        "- configmaps,limitranges,resourcequotas,serviceaccounts,services get,list,watch,create,patch,delete",
+        "apps deployments get,list,watch,create,patch,delete",
+        "networking.k8s.io networkpolicies get,list,watch,create,patch,delete",
+        "rbac.authorization.k8s.io rolebindings get,list,watch,create,patch,delete",
         "rbac.authorization.k8s.io clusterroles bind",
-        "- pods get,list,patch",
-        "events.k8s.io events create,patch",
+        "- pods get,list,watch,patch",
+        "events.k8s.io events create",
     )
 )
 """All that the operator may do. A change here is a change of the threat model."""
@@ -67,6 +68,7 @@ TENANT_ADMIN = set(
 
 GOLDEN = {
     "axon-operator": OPERATOR,
+    "axon-operator-lease": set(_expand("coordination.k8s.io leases get,update,create")),
     "axon-tenant-admin": TENANT_ADMIN,
     "axon-view": set(_expand("axonos.ai workflowruntimes,secretbindings get,list,watch")),
     "axon-edit": set(
@@ -97,14 +99,26 @@ def test_bind_is_for_one_role_only(chart: list[Manifest]) -> None:
     assert [rule["resourceNames"] for rule in rules] == [[ADMIN_CLUSTER_ROLE]]
 
 
+def test_in_its_own_namespace_it_may_read_and_change_one_lease(chart: list[Manifest]) -> None:
+    role = one(chart, "Role", "axon-operator-lease")
+    assert role["metadata"]["namespace"] == "axon-system"
+    unnamed = {
+        right
+        for rule in role["rules"]
+        if rule.get("resourceNames") != [LEASE_NAME]
+        for right in _rights({"rules": [rule]})
+    }
+    assert unnamed == {("coordination.k8s.io", "leases", "create")}
+
+
 def test_only_the_operator_is_bound(chart: list[Manifest]) -> None:
     bindings = [m for m in chart if m["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
-    assert [(b["roleRef"]["name"], b["subjects"]) for b in bindings] == [
-        (
-            "axon-operator",
-            [{"kind": "ServiceAccount", "name": "axon-operator", "namespace": "axon-system"}],
-        )
-    ]
+    operator = [{"kind": "ServiceAccount", "name": "axon-operator", "namespace": "axon-system"}]
+    assert {(b["kind"], b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings} == {
+        ("ClusterRoleBinding", "ClusterRole", "axon-operator"),
+        ("RoleBinding", "Role", "axon-operator-lease"),
+    }
+    assert all(b["subjects"] == operator for b in bindings)
 
 
 def test_the_pod_passes_restricted(chart: list[Manifest]) -> None:
@@ -144,10 +158,22 @@ def test_the_pod_gets_one_short_token_per_system(chart: list[Manifest]) -> None:
     assert {token["expirationSeconds"] for token in tokens.values()} == {600}
 
 
-def test_one_operator_at_a_time(chart: list[Manifest]) -> None:
+def test_a_standby_is_there_and_stays_there(chart: list[Manifest]) -> None:
     spec = one(chart, "Deployment", "axon-operator")["spec"]
-    assert spec["replicas"] == 1
-    assert spec["strategy"] == {"type": "Recreate"}
+    labels = spec["selector"]["matchLabels"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    (spread,) = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert spread["labelSelector"]["matchLabels"] == labels
+    budget = one(chart, "PodDisruptionBudget", "axon-operator")["spec"]
+    assert budget == {"minAvailable": 1, "selector": {"matchLabels": labels}}
+
+
+def test_a_single_replica_has_no_budget_which_would_forbid_every_drain(helm: Helm) -> None:
+    manifests = documents(helm("--set", "replicas=1").stdout)
+    assert one(manifests, "Deployment", "axon-operator")["spec"]["replicas"] == 1
+    assert "PodDisruptionBudget" not in {m["kind"] for m in manifests}
 
 
 def test_the_environment_is_what_the_settings_read(
@@ -155,10 +181,12 @@ def test_the_environment_is_what_the_settings_read(
 ) -> None:
     ca = tmp_path / "ca.crt"
     ca.write_text(PEM)
-    environment = {v["name"]: v.get("value") for v in _pod(chart)["containers"][0]["env"]}
-    assert environment.pop("AXON_OPERATOR_NAMESPACE", "") is None
+    variables = _pod(chart)["containers"][0]["env"]
+    fields = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in variables if "valueFrom" in v}
+    assert fields == {"AXON_OPERATOR_NAMESPACE": "metadata.namespace", "AXON_POD_NAME": "metadata.name"}
+    environment = {v["name"]: v.get("value", "of-the-pod") for v in variables}
     for name, value in environment.items():
-        monkeypatch.setenv(name, str(ca) if name.endswith("_CA_FILE") else str(value))
+        monkeypatch.setenv(name, str(ca) if name.endswith("_CA_FILE") else value)
 
     settings = Settings()
 
@@ -218,18 +246,54 @@ def test_parts_can_be_left_out(helm: Helm, chart: list[Manifest], part: str) -> 
 def test_admission_policies_speak_of_the_release_and_deny(helm: Helm) -> None:
     manifests = documents(helm("--namespace", "elsewhere").stdout)
     policies = [m for m in manifests if m["kind"] == "ValidatingAdmissionPolicy"]
-    assert len(policies) == 2
+    assert len(policies) == 3
     for policy in policies:
         spec = policy["spec"]
         assert spec["failurePolicy"] == "Fail"
         (condition,) = spec["matchConditions"]
         assert "'system:serviceaccount:elsewhere:axon-operator'" in condition["expression"]
-        assert TENANT_LABEL in json.dumps(spec["validations"])
         binding = one(manifests, "ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
         assert binding["spec"] == {
             "policyName": policy["metadata"]["name"],
             "validationActions": ["Deny"],
         }
+    confined = [p["metadata"]["name"] for p in policies if TENANT_LABEL in json.dumps(p["spec"]["validations"])]
+    assert confined == ["axon-operator-in-tenants-only", "axon-operator-tenant-namespaces"]
+
+
+def test_who_asks_is_stamped_on_exactly_our_kinds(chart: list[Manifest]) -> None:
+    spec = one(chart, "MutatingAdmissionPolicy", "axon-operator-requested-by")["spec"]
+    # not on status and scale: the first cannot change the stamp, the second cannot carry one
+    assert spec["matchConstraints"] == {
+        "resourceRules": [
+            {
+                "apiGroups": ["axonos.ai"],
+                "apiVersions": ["*"],
+                "resources": [kind.plural for kind in KINDS],
+                "operations": ["CREATE", "UPDATE"],
+            }
+        ]
+    }
+    assert "matchConditions" not in spec, "nobody is exempt"
+    assert spec["failurePolicy"] == "Fail"
+    mutations = [mutation["jsonPatch"]["expression"] for mutation in spec["mutations"]]
+    assert len(mutations) == 2
+    for annotation, expression in zip(
+        (REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION), mutations, strict=True
+    ):
+        assert annotation in expression
+    binding = one(chart, "MutatingAdmissionPolicyBinding", "axon-operator-requested-by")
+    assert binding["spec"] == {"policyName": "axon-operator-requested-by"}
+
+
+def test_a_cluster_without_mutating_policies_is_told_what_to_set(helm: Helm) -> None:
+    old = ("--kube-version", "1.35.4")
+    refused = helm(*old)
+    assert refused.returncode != 0
+    assert "admissionPolicies.requestedBy=false" in refused.stderr
+    done = helm(*old, "--set", "admissionPolicies.requestedBy=false")
+    assert done.returncode == 0, done.stderr
+    assert not [m for m in documents(done.stdout) if m["kind"].startswith("MutatingAdmissionPolicy")]
 
 
 def test_a_given_ca_is_packed_and_a_changed_one_restarts_the_pod(
@@ -269,6 +333,7 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("vault.peer.podLabels=null", "/vault/peer"),
         ("image.digest=sha256:12", "/image/digest"),
         ("logLevel=TRACE", "/logLevel"),
+        ("replicas=-1", "/replicas"),
         ("workers=0", "/workers"),
         ("resyncInterval=-1", "/resyncInterval"),
         ("sweep.tenantGrace=0", "/sweep/tenantGrace"),
@@ -276,9 +341,12 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("agent.renderInterval=0", "/agent/renderInterval"),
         ("clusterCIDRs={}", "/clusterCIDRs"),
         ("clusterCIDRs={10.0.0.0}", "/clusterCIDRs/0"),
+        ("clusterCIDRs={999.0.0.0/8}", "/clusterCIDRs/0"),
+        ("clusterCIDRs={10.0.0.0/33}", "/clusterCIDRs/0"),
         ("networkPolicy.apiServer.cidrs={}", "/networkPolicy/apiServer/cidrs"),
         ("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports"),
         ("admissionPolicies.enabled=perhaps", "/admissionPolicies/enabled"),
+        ("admissionPolicies.requestedBy=null", "/admissionPolicies"),
     ],
 )
 def test_bad_values_are_refused(helm: Helm, setting: str, place: str) -> None:

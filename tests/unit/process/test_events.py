@@ -5,7 +5,7 @@ import datetime
 from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.domain.resources import TENANT, Manifest, Ref, VaultPath
-from axon_operator.process.events import event, notes
+from axon_operator.process.events import event, healed, notes
 from axon_operator.reconcile.engine.controller import Pass
 from axon_operator.reconcile.engine.plan import Outcome, Stage, StageOutcome, VaultDelete
 
@@ -50,6 +50,14 @@ def test_drift_that_was_healed_names_what_was_set_right() -> None:
     (note,) = notes(passed((READY,), (READY,), applied=True))
     assert note.reason == Reason.UPDATED
     assert "t-1/sys/policies/acl/x" in note.message
+
+
+def test_what_is_changed_on_the_way_to_ready_is_no_drift() -> None:
+    assert healed(passed((), (READY,), applied=True)) == []
+    assert healed(passed((NOT_READY,), (READY,), applied=True)) == []
+    newer = READY.model_copy(update={"observed_generation": 2})
+    assert healed(passed((READY,), (newer,), applied=True)) == []
+    assert [c.system for c in healed(passed((READY,), (READY,), applied=True))] == ["openbao"]
 
 
 def test_an_event_about_a_cluster_scoped_object_stands_in_the_default_namespace() -> None:

@@ -24,6 +24,7 @@ from axon_operator.domain.resources import (
 )
 from axon_operator.reconcile.binding import BindingReconciler
 from axon_operator.reconcile.engine.controller import Controller
+from axon_operator.reconcile.engine.plan import System
 from axon_operator.reconcile.runtime import RuntimeReconciler
 from axon_operator.reconcile.tenant import TenantReconciler
 
@@ -75,7 +76,8 @@ def one_pass(world: World, ref: Ref) -> None:
     makers: dict[Resource, Any] = {TENANT: TenantReconciler, RUNTIME: RuntimeReconciler, BINDING: BindingReconciler}
     make = makers[ref.resource]
     now = lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)  # noqa: E731
-    Controller(make(world.backends, PLATFORM), world.backends, resync=300, now=now, report=_raise).run(ref)
+    reconciler = make(world.backends, PLATFORM)
+    Controller(reconciler, world.backends, resync=300, now=now, report=_raise, audit=world.audit).run(ref)
 
 
 def _raise(error: Exception) -> None:
@@ -122,6 +124,17 @@ def test_everything_becomes_ready_and_then_nothing_is_written() -> None:
     for ref in (ACME, AGENT, BILLING):
         one_pass(world, ref)
     assert world.writes == before
+
+
+def test_the_audit_has_one_line_per_write_but_status_writes() -> None:
+    world = settled()
+    assert len(world.audited) == world.writes - world.status_writes
+    assert {outcome for *_, outcome in world.audited} == {"ok"}
+    for ref in (ACME, AGENT, BILLING):
+        # the finalizer is the first write about any object
+        first = next(change for of, change, _ in world.audited if of == ref)
+        assert (first.verb, first.target) == ("finalize", str(ref))
+    assert {change.system for of, change, _ in world.audited if of == ACME} == set(System)
 
 
 def test_a_crash_behind_any_write_converges_to_the_same_state() -> None:

@@ -217,9 +217,12 @@ def test_the_time_of_waiting_is_told() -> None:
     queue = WorkQueue(
         tenant=lambda ref: ref.namespace, share=1, clock=clock, waited=lambda priority, s: told.append((priority, s))
     )
-    queue.add(A, ROUTINE)
-    clock.now = 3
-    queue.add(A, URGENT)
-    clock.now = 5
+    queue.add(B, URGENT)
+    clock.now = 1000
     queue.get()
-    assert told == [(URGENT, 5.0)]
+    queue.add(A, ROUTINE)
+    clock.now += 3
+    queue.add(A, URGENT)
+    clock.now += 2
+    queue.get()
+    assert told == [(URGENT, 0.0), (URGENT, 5.0)], "the first had waited for somebody to begin"

@@ -14,7 +14,7 @@ from axon_operator.domain.resources import (
     VaultPath,
     ref_of,
 )
-from axon_operator.reconcile.engine.plan import Backends
+from axon_operator.reconcile.engine.plan import Backends, Change
 
 
 class Crash(BaseException):
@@ -31,6 +31,8 @@ class World:
         self.vault_away = False
         self.fuse: int | None = None
         self.writes = 0
+        self.status_writes = 0
+        self.audited: list[tuple[Ref, Change, str]] = []
 
     @property
     def backends(self) -> Backends:
@@ -43,6 +45,9 @@ class World:
             if self.fuse <= 0:
                 self.fuse = None
                 raise Crash
+
+    def audit(self, live: Manifest, change: Change, outcome: str) -> None:
+        self.audited.append((ref_of(live), change, outcome))
 
     def add(self, manifest: Manifest) -> None:
         ref = ref_of(manifest)
@@ -73,11 +78,12 @@ class _Kube:
             and (selector or {}).items() <= (m["metadata"].get("labels") or {}).items()
         )
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         if ref_of(manifest) in self._w.objects:
             raise Terminal(Reason.NAME_TAKEN, "exists")
         self._w.add(manifest)
         self._w.wrote()
+        return copy.deepcopy(self._w.objects[ref_of(manifest)])
 
     def apply(self, manifest: Manifest) -> None:
         existing = self._w.objects.get(ref_of(manifest))
@@ -99,6 +105,7 @@ class _Kube:
 
     def patch_status(self, ref: Ref, status: Mapping[str, Any]) -> None:
         self._w.objects[ref]["status"] = copy.deepcopy(dict(status))
+        self._w.status_writes += 1
         self._w.wrote()
 
     def annotate(self, ref: Ref, annotations: Mapping[str, str]) -> None:

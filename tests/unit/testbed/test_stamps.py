@@ -32,3 +32,12 @@ def test_a_stamp_needs_the_same_inputs_and_the_result(tmp_path: Path) -> None:
     assert not stamps.is_current(layout, "step", "others", [result])
     result.unlink()
     assert not stamps.is_current(layout, "step", "inputs", [result])
+
+
+def test_a_step_that_began_and_did_not_end_is_not_current(tmp_path: Path) -> None:
+    layout, result = Layout(tmp_path), tmp_path / "result"
+    result.touch()
+    stamps.forget(layout, "step")
+    stamps.mark(layout, "step", "inputs")
+    stamps.forget(layout, "step")
+    assert not stamps.is_current(layout, "step", "inputs", [result])

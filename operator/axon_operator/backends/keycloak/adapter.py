@@ -4,23 +4,22 @@ Only its connection is used. Its admin class puts names into URLs unquoted, and 
 errors that hold the server's answer (reference: seven such defects).
 """
 
-import ipaddress
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 from keycloak.connection import ConnectionManager
 from keycloak.exceptions import KeycloakError
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Transient, Waiting
+from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.backends.http import RENEW_AT, check_url, json_object, observed, read_token
 from axon_operator.backends.keycloak.answers import as_error
 from axon_operator.backends.keycloak.paths import collection_url, resource_url, update_url
 from axon_operator.backends.observe import Observe, ignore
@@ -28,8 +27,6 @@ from axon_operator.domain.resources import RealmPath
 
 BACKEND: Final = "keycloak"
 _TOKEN_URL: Final = "realms/master/protocol/openid-connect/token"  # noqa: S105  (a path)
-_RENEW_AT: Final = 2 / 3
-"""The part of a token's life after which it is replaced."""
 _KEY_FETCH_PAUSE: Final = 11.0
 """Seconds. Keycloak fetches the API server's keys at most every 10 s, and until then answers 401."""
 _SECRETS: Final = frozenset({"secret", "registrationAccessToken"})
@@ -55,7 +52,7 @@ class KeycloakSettings:
     """Seconds for one connection and for one answer. Creating a realm takes some."""
 
     def __post_init__(self) -> None:
-        _check_url(self.url)
+        check_url("Keycloak's URL", self.url, with_path=True)
 
 
 class KeycloakAdmin:
@@ -89,7 +86,7 @@ class KeycloakAdmin:
                 return None
             if response.status_code != 200:
                 raise as_error(response.status_code, self._address, f"read {path}")
-            representation = _json_object(response)
+            representation = json_object(response)
             if representation is None:
                 raise as_error(0, self._address, f"read {path}")
             return _without_secrets(representation)
@@ -113,7 +110,19 @@ class KeycloakAdmin:
         url = collection_url(collection, body)
         content = json.dumps(body)
         action = f"create something in {collection}" if collection.realm else "create a realm"
-        self._write("create", action, lambda http: http.raw_post(url, data=content))
+        with self._observed("create"):
+            status = self._exchange(lambda http: http.raw_post(url, data=content)).status_code
+            if status == 409 and "id" in body:
+                self._require_made_by_us(collection, body)
+            if not 200 <= status < 300:
+                raise as_error(status, self._address, action)
+
+    def _require_made_by_us(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
+        """After a conflict: raises `Terminal(NameTaken)` if there is nothing under the id that we choose."""
+        made = RealmPath(collection.realm, (*collection.segments, body["id"]))
+        if self.read(made) is None:
+            message = f"Keycloak has another entry named {body.get('clientId')} in {collection}, which the operator did not make; it is not touched. Remove it in Keycloak."
+            raise Terminal(Reason.NAME_TAKEN, message)
 
     def update(self, path: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.update`."""
@@ -183,7 +192,7 @@ class KeycloakAdmin:
                 "grant_type": "client_credentials",
                 "client_id": self._settings.client_id,
                 "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                "client_assertion": self._read_token(),
+                "client_assertion": read_token(self._settings.token_file, Reason.KEYCLOAK_DENIED),
             }
             started = self._clock()
             response = self._send(
@@ -192,10 +201,10 @@ class KeycloakAdmin:
             )
             if response.status_code != 200:
                 raise self._login_error(response.status_code)
-            match _json_object(response):
+            match json_object(response):
                 case {"access_token": str(token), "expires_in": int(seconds)}:
                     self._refused_since = None
-                    return token, started + _RENEW_AT * seconds
+                    return token, started + RENEW_AT * seconds
             raise as_error(0, self._address, "log in")
 
     def _login_error(self, status: int) -> ReconcileError:
@@ -224,30 +233,8 @@ class KeycloakAdmin:
             self._refused_since = since = now
         return now - since < _KEY_FETCH_PAUSE
 
-    def _read_token(self) -> str:
-        try:
-            jwt = self._settings.token_file.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            jwt = ""
-        if not jwt:
-            raise Denied(
-                Reason.KEYCLOAK_DENIED,
-                f"The operator's service-account token {self._settings.token_file} cannot be read; "
-                "check the projected volume of its pod.",
-            )
-        return jwt
-
-    @contextmanager
-    def _observed(self, verb: str) -> Iterator[None]:
-        started = self._clock()
-        outcome = "ok"
-        try:
-            yield
-        except ReconcileError as error:
-            outcome = type(error).__name__.lower()
-            raise
-        finally:
-            self._observe(BACKEND, verb, outcome, self._clock() - started)
+    def _observed(self, verb: str) -> AbstractContextManager[None]:
+        return observed(self._observe, BACKEND, verb, self._clock)
 
 
 class _PerThread(threading.local):
@@ -287,37 +274,13 @@ def _trouble(cause: BaseException | None, settings: KeycloakSettings) -> str:
             return "could not be reached; check that it is running, and the network policies on the way to it"
 
 
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.username is not None or parts.query or parts.fragment or ".." in parts.path:
-        raise ValueError("Keycloak's URL has to be scheme, host, port and path, nothing more")
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-        raise ValueError("Keycloak's URL has to begin with https:// (http:// only to loopback)")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _without_secrets(representation: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in representation.items() if name not in _SECRETS}
 
 
-def _json_object(response: requests.Response) -> dict[str, Any] | None:
-    body = _json(response)
-    return body if isinstance(body, dict) else None
-
-
 def _json_objects(response: requests.Response) -> list[dict[str, Any]] | None:
-    body = _json(response)
-    return body if isinstance(body, list) and all(isinstance(item, dict) for item in body) else None
-
-
-def _json(response: requests.Response) -> Any:
     try:
-        return response.json()
+        body = response.json()
     except ValueError:
         return None
+    return body if isinstance(body, list) and all(isinstance(item, dict) for item in body) else None

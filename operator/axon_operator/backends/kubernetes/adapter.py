@@ -138,17 +138,11 @@ class KubernetesApi:
             finally:
                 response.response.close()
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         """See `Kubernetes.create`."""
         ref = ref_of(manifest)
-        self._call(
-            "create",
-            ref,
-            _path(ref.resource, ref.namespace),
-            method="POST",
-            body=manifest,
-            query={"fieldManager": FIELD_MANAGER},
-        )
+        path, query = _path(ref.resource, ref.namespace), {"fieldManager": FIELD_MANAGER}
+        return self._call("create", ref, path, method="POST", body=manifest, query=query) or {}
 
     def apply(self, manifest: Manifest) -> None:
         """See `Kubernetes.apply`. Forced: these objects are ours alone, and drift is healed."""
@@ -210,6 +204,13 @@ class KubernetesApi:
         )
         if not finalizers and "deletionTimestamp" in live["metadata"]:
             self._removed(ref, live["metadata"]["uid"])
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        """See `Leases.replace`. The resourceVersion in the manifest makes it a compare-and-set."""
+        ref = ref_of(manifest)
+        path = _path(ref.resource, ref.namespace, ref.name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._call("replace", ref, path, method="PUT", body=manifest, query=query) or {}
 
     def _call(
         self,
@@ -301,6 +302,9 @@ def _error(status: int, body: bytes, verb: str, ref: Ref) -> ReconcileError:
             )
         case 403:
             return _forbidden(body, verb, ref)
+        case 404 if verb in {"list", "watch"}:
+            message = f"The API server does not serve {ref.resource.plural} ({ref.resource.api_version}) yet."
+            return Waiting(Reason.DEPENDENCY_NOT_READY, f"{message} Are the CRDs installed?", after=1.0)
         case 404:
             return Waiting(Reason.DEPENDENCY_NOT_READY, f"What {ref} belongs to does not exist yet.", after=1.0)
         case 409:

@@ -49,10 +49,10 @@ class CachedKubernetes:
         """See `Kubernetes.referring`."""
         return self._store.referring(resource, namespace, runtime)
 
-    def create(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> Manifest:
         """See `Kubernetes.create`."""
         self._look_first(ref_of(manifest))
-        self._api.create(manifest)
+        return self._api.create(manifest)
 
     def apply(self, manifest: Manifest) -> None:
         """See `Kubernetes.apply`."""

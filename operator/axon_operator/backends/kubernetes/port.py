@@ -23,8 +23,8 @@ class Kubernetes(Protocol):
     def referring(self, resource: Resource, namespace: str, runtime: str) -> tuple[Manifest, ...]:
         """The objects of a namespace that speak of a runtime by name (`domain.resources.runtimes_named`)."""
 
-    def create(self, manifest: Manifest) -> None:
-        """Create, never adopt; `Waiting` if it exists already: whose it is must be read first."""
+    def create(self, manifest: Manifest) -> Manifest:
+        """Create, never adopt, and say what was created; `Waiting` if it exists already: whose it is must be read first."""
 
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply under our field manager."""
@@ -40,3 +40,16 @@ class Kubernetes(Protocol):
 
     def set_finalizers(self, live: Manifest, finalizers: tuple[str, ...]) -> None:
         """Set the finalizers of exactly the version that was read; `Waiting` if it has changed since."""
+
+
+class Leases(Protocol):
+    """What the leader election needs; raises the same errors. Not part of what a pass may do."""
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """The object, or None if it does not exist."""
+
+    def create(self, manifest: Manifest) -> Manifest | None:
+        """Create; `Waiting` if it exists already."""
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        """Replace exactly the version that was read, and return the new one; `Waiting` if it has changed or is gone."""

@@ -5,15 +5,13 @@ is mutable, reads VAULT_TOKEN and ~/.vault-token, follows redirects with its tok
 is needed here (namespace metadata, subkeys, locks).
 """
 
-import ipaddress
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -21,16 +19,15 @@ from hvac.adapters import RawAdapter
 from requests.adapters import HTTPAdapter
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Transient
+from axon_operator.backends.errors import Denied, Transient
+from axon_operator.backends.http import RENEW_AT, check_url, json_object, observed, read_token
 from axon_operator.backends.observe import Observe, ignore
 from axon_operator.backends.vault.answers import Answer, as_error, classify
-from axon_operator.backends.vault.login import RENEW_AT, Login, SharedLogin
+from axon_operator.backends.vault.login import Login, SharedLogin
 from axon_operator.backends.vault.paths import check, is_namespace, is_path
 from axon_operator.domain.resources import VaultPath
 
 BACKEND: Final = "vault"
-_POOL: Final = 32
-"""Connections kept open: as many as there are workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +50,11 @@ class OpenBaoSettings:
     role: str = "axon-operator"
     timeout: float = 5.0
     """Seconds for one connection and for one answer."""
+    connections: int = 32
+    """Connections kept open: as many as there are workers."""
 
     def __post_init__(self) -> None:
-        _check_address(self.address)
+        check_url("OpenBao's address", self.address, with_path=False)
         if not all(is_namespace(name) for name in self.namespace.split("/")):
             raise ValueError("the parent namespace has to be one or more names of a-z, 0-9 and inner '-'")
         if not is_path(self.auth_mount):
@@ -77,7 +76,7 @@ class OpenBao:
         self._observe = observe
         self._clock = clock
         self._login = SharedLogin(self._log_in, clock)
-        self._http = _session(settings.ca_file)
+        self._http = _session(settings)
         self._has_namespaces: bool | None = None
 
     def read(self, path: VaultPath) -> Mapping[str, Any] | None:
@@ -196,7 +195,7 @@ class OpenBao:
         settings = self._settings
         path = f"auth/{settings.auth_mount}/login"
         with self._observed("login"):
-            jwt = self._read_token()
+            jwt = read_token(settings.token_file, Reason.VAULT_DENIED)
             started = self._clock()
             body = {"role": settings.role, "jwt": jwt}
             answer, response = self._send("post", settings.namespace, path, body, token=None)
@@ -211,57 +210,20 @@ class OpenBao:
                     f"OpenBao at {self._address} refused the operator's login as role {settings.role} at "
                     f"{path} in namespace {settings.namespace}; check that the namespace, the mount and the role "
                     "exist as in manifests/bootstrap/openbao, that the role's subject and audience are those "
-                    "of the operator's service account, and that OpenBao can reach the API server.",
+                    "of the operator's service account, and its uid the one that the role is pinned to.",
                 )
             raise as_error(answer, self._address, "log in")
 
-    def _read_token(self) -> str:
-        try:
-            jwt = self._settings.token_file.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            jwt = ""
-        if not jwt:
-            raise Denied(
-                Reason.VAULT_DENIED,
-                f"The operator's service-account token {self._settings.token_file} cannot be read; "
-                "check the projected volume of its pod.",
-            )
-        return jwt
-
-    @contextmanager
-    def _observed(self, verb: str) -> Iterator[None]:
-        started = self._clock()
-        outcome = "ok"
-        try:
-            yield
-        except ReconcileError as error:
-            outcome = type(error).__name__.lower()
-            raise
-        finally:
-            self._observe(BACKEND, verb, outcome, self._clock() - started)
+    def _observed(self, verb: str) -> AbstractContextManager[None]:
+        return observed(self._observe, BACKEND, verb, self._clock)
 
 
-def _check_address(address: str) -> None:
-    parts = urlsplit(address)
-    if parts.username is not None or parts.query or parts.fragment or parts.path not in {"", "/"}:
-        raise ValueError("OpenBao's address has to be scheme, host and port, nothing more")
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-        raise ValueError("OpenBao's address has to begin with https:// (http:// only to loopback)")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _session(ca_file: Path | None) -> requests.Session:
+def _session(settings: OpenBaoSettings) -> requests.Session:
     session = requests.Session()
     # no proxies, .netrc or CA bundles from the environment
     session.trust_env = False
-    session.verify = True if ca_file is None else str(ca_file)
-    transport = HTTPAdapter(pool_connections=1, pool_maxsize=_POOL, max_retries=0)
+    session.verify = True if settings.ca_file is None else str(settings.ca_file)
+    transport = HTTPAdapter(pool_connections=1, pool_maxsize=settings.connections, max_retries=0)
     session.mount("https://", transport)
     session.mount("http://", transport)
     return session
@@ -269,9 +231,5 @@ def _session(ca_file: Path | None) -> requests.Session:
 
 def _json_field(response: requests.Response, name: str) -> dict[str, Any] | None:
     """An object inside the answer, or None if the answer has not that form."""
-    try:
-        body = response.json()
-    except ValueError:
-        return None
-    value = body.get(name) if isinstance(body, dict) else None
+    value = (json_object(response) or {}).get(name)
     return value if isinstance(value, dict) else None

@@ -3,12 +3,8 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from axon_operator.backends.errors import Denied, Transient
-
-RENEW_AT: Final = 2 / 3
-"""The part of a token's life after which it is replaced: one failure can pass before it is needed."""
 
 
 @dataclass(frozen=True, slots=True)

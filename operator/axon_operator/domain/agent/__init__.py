@@ -38,11 +38,31 @@ def revision(credentials: Sequence[CredentialFile]) -> str:
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
 
 
+def published_as(revision: str, live: str | None) -> str:
+    """Under what name a set of files is published: its own, and how often the set has changed.
+
+    The count tells a set that comes back from its first time. A pod that has dropped a file meanwhile, and could
+    not record that, must not look as if it still served it.
+
+    Args:
+        revision: of the set that is wanted.
+        live: the name that is published now; None if there is none.
+    """
+    if live and revision_of(live) == revision:
+        return live
+    count = live.rpartition("-")[2] if live else "0"
+    return f"{revision}-{int(count) + 1}"
+
+
+def revision_of(published: str | None) -> str | None:
+    """The set of files that a published name stands for."""
+    return published.rpartition("-")[0] if published else None
+
+
 def config_map_data(
-    credentials: Sequence[CredentialFile], principal: str, vault_namespace: str, platform: Platform
+    credentials: Sequence[CredentialFile], name: str, principal: str, vault_namespace: str, platform: Platform
 ) -> dict[str, str]:
     """The ConfigMap that the sidecar follows. It holds paths and names, never a value."""
-    name = revision(credentials)
     return {
         "revision": f"{name}\n",
         "files": "".join(f"{c.name}\n" for c in sorted(credentials)),

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -14,7 +15,17 @@ from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient
 from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION
 from axon_operator.domain.resources import Manifest, Ref, Resource
-from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage, apply
+from axon_operator.reconcile.engine.plan import (
+    Attempted,
+    Backends,
+    Change,
+    KubeFinalize,
+    Outcome,
+    Plan,
+    Stage,
+    apply,
+    perform,
+)
 from axon_operator.reconcile.engine.summary import Next, Observation, conditions, is_settled, next_pass
 
 Input = TypeVar("Input")
@@ -36,6 +47,10 @@ class Reconciler(Protocol[Input]):
 
     def related(self, seen: Input, outcome: Outcome) -> tuple[Ref, ...]:
         """Objects that should look again because of this pass; pure."""
+
+
+Audit = Callable[[Manifest, Change, str], None]
+"""Told of every write that was tried: for which object, what, and `ok` or the reason of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,9 @@ class Controller(Generic[Input]):
         resync: float,
         now: Callable[[], datetime.datetime],
         report: Callable[[Exception], None],
+        audit: Audit,
         clock: Callable[[], float] = time.monotonic,
+        spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`resync`: seconds after which a settled object is compared with the backends again.
 
@@ -91,7 +108,9 @@ class Controller(Generic[Input]):
         self._resync = resync
         self._now = now
         self._report = report
+        self._audit = audit
         self._clock = clock
+        self._spread = spread
         self._settled: dict[Ref, _Settled] = {}
         self._expired: set[Ref] = set()
 
@@ -138,7 +157,7 @@ class Controller(Generic[Input]):
             return None
         # after a start, what the status says is believed for a part of the interval: the first look at all
         # objects must not become a storm
-        first = self._settle(live, self._resync * random.uniform(0, 1))  # noqa: S311 - spreads load, guards nothing
+        first = self._settle(live, self._spread(0, self._resync))
         known = self._settled.setdefault(key, first)
         rest = known.until - self._clock()
         if rest <= 0 or (known.uid, known.request) != (first.uid, first.request):
@@ -146,7 +165,7 @@ class Controller(Generic[Input]):
         seen, plan = self._planned(live, ask=False)
         if seen is None or plan.changes or any(stage.problem for stage in plan.stages):
             return None
-        outcome = apply(plan, self._backends)
+        outcome = apply(plan, self._backends, self._attempted(live))
         after = self._conditions(live, outcome, before, deleting=False)
         if self._status(live, after, self._reconciler.status(seen)) != live["status"]:
             return None
@@ -156,7 +175,7 @@ class Controller(Generic[Input]):
         """A pass that asks all three systems."""
         deleting = "deletionTimestamp" in live["metadata"]
         seen, plan = self._planned(live, ask=True)
-        outcome = apply(plan, self._backends)
+        outcome = apply(plan, self._backends, self._attempted(live))
         if deleting and outcome.complete:
             self._release(live)
             related = () if seen is None else self._reconciler.related(seen, outcome)
@@ -179,12 +198,15 @@ class Controller(Generic[Input]):
         if "deletionTimestamp" in live["metadata"]:
             return None
         # before the first external write, so that a deletion cannot overtake the clean-up
-        self._backends.kubernetes.set_finalizers(live, (*finalizers, FINALIZER))
+        perform(KubeFinalize(live, (*finalizers, FINALIZER)), self._backends, self._attempted(live))
         return self._backends.kubernetes.get(key)
 
     def _release(self, live: Manifest) -> None:
         finalizers = tuple(f for f in live["metadata"]["finalizers"] if f != FINALIZER)
-        self._backends.kubernetes.set_finalizers(live, finalizers)
+        perform(KubeFinalize(live, finalizers), self._backends, self._attempted(live))
+
+    def _attempted(self, live: Manifest) -> Attempted:
+        return partial(self._audit, live)
 
     def _planned(self, live: Manifest, *, ask: bool) -> tuple[Input | None, Plan]:
         try:

@@ -6,16 +6,17 @@ apply(Plan) -> Outcome    ordered, each change idempotent
 summarize(Outcome)        conditions; no change sets a condition itself
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.backends.errors import ReconcileError
+from axon_operator.backends.errors import NotSent, ReconcileError
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
-from axon_operator.domain.resources import Manifest, RealmPath, Ref, VaultPath, ref_of
+from axon_operator.domain.resources import Manifest, RealmPath, RealmResource, Ref, VaultPath, VaultResource, ref_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,146 +28,251 @@ class Backends:
     keycloak: Keycloak
 
 
+class System(StrEnum):
+    """The three systems, as the audit stream and metrics name them."""
+
+    KUBERNETES = "kubernetes"
+    OPENBAO = "openbao"
+    KEYCLOAK = "keycloak"
+
+
+class _Write:
+    """What every change tells of itself. A target is a name or a path, never a value."""
+
+    __slots__ = ()
+    system: ClassVar[System]
+    verb: ClassVar[str]
+
+    @property
+    def target(self) -> str:
+        """What the change is made to."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.verb} {_IN[self.system]}{self.target}"
+
+
+# a Kubernetes target begins with its kind, which says enough
+_IN = {System.KUBERNETES: "", System.OPENBAO: "OpenBao ", System.KEYCLOAK: "Keycloak "}
+
+
 @dataclass(frozen=True, slots=True)
-class KubeCreate:
+class KubeCreate(_Write):
     """Create, and fail if it exists: for what must never be adopted."""
 
+    system = System.KUBERNETES
+    verb = "create"
     manifest: Manifest
+
+    @property
+    def target(self) -> str:
+        return str(ref_of(self.manifest))
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.create(self.manifest)
 
-    def __str__(self) -> str:
-        return f"create {ref_of(self.manifest)}"
+
+@dataclass(frozen=True, slots=True)
+class KubeCreateBound(_Write):
+    """Create a service account and bind a role to the uid that the API server gave it.
+
+    One change, so that the uid is the answer to our own creation: reading it later, it could be another's.
+    """
+
+    system = System.KUBERNETES
+    verb = "create"
+    manifest: Manifest
+    role: Callable[[str], VaultResource] = field(compare=False)
+
+    @property
+    def target(self) -> str:
+        return f"{ref_of(self.manifest)}, with its role in OpenBao"
+
+    def apply(self, to: Backends) -> None:
+        role = self.role(to.kubernetes.create(self.manifest)["metadata"]["uid"])
+        to.vault.write(role.at, role.body)
 
 
 @dataclass(frozen=True, slots=True)
-class KubeApply:
+class KubeApply(_Write):
     """Create or set right by server-side apply."""
 
+    system = System.KUBERNETES
+    verb = "apply"
     manifest: Manifest
+
+    @property
+    def target(self) -> str:
+        return str(ref_of(self.manifest))
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.apply(self.manifest)
 
-    def __str__(self) -> str:
-        return f"apply {ref_of(self.manifest)}"
-
 
 @dataclass(frozen=True, slots=True)
-class KubeDelete:
+class KubeDelete(_Write):
     """Delete the object that was read."""
 
+    system = System.KUBERNETES
+    verb = "delete"
     ref: Ref
     uid: str
+
+    @property
+    def target(self) -> str:
+        return str(self.ref)
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.delete(self.ref, self.uid)
 
-    def __str__(self) -> str:
-        return f"delete {self.ref}"
-
 
 @dataclass(frozen=True, slots=True)
-class KubeAnnotate:
+class KubeAnnotate(_Write):
     """Set annotations."""
 
+    system = System.KUBERNETES
+    verb = "annotate"
     ref: Ref
     annotations: Mapping[str, str]
+
+    @property
+    def target(self) -> str:
+        return str(self.ref)
 
     def apply(self, to: Backends) -> None:
         to.kubernetes.annotate(self.ref, self.annotations)
 
-    def __str__(self) -> str:
-        return f"annotate {self.ref}"
+
+@dataclass(frozen=True, slots=True)
+class KubeFinalize(_Write):
+    """Set the finalizers of the version that was read."""
+
+    system = System.KUBERNETES
+    verb = "finalize"
+    live: Manifest
+    finalizers: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        return str(ref_of(self.live))
+
+    def apply(self, to: Backends) -> None:
+        to.kubernetes.set_finalizers(self.live, self.finalizers)
 
 
 @dataclass(frozen=True, slots=True)
-class VaultWrite:
+class VaultWrite(_Write):
     """Create or replace in OpenBao."""
 
+    system = System.OPENBAO
+    verb = "write"
     path: VaultPath
     body: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
 
     def apply(self, to: Backends) -> None:
         to.vault.write(self.path, self.body)
 
-    def __str__(self) -> str:
-        return f"write OpenBao {self.path}"
-
 
 @dataclass(frozen=True, slots=True)
-class VaultDelete:
+class VaultDelete(_Write):
     """Delete in OpenBao."""
 
+    system = System.OPENBAO
+    verb = "delete"
     path: VaultPath
+    required: bool = True
+    """Whether a failure matters; tidying up is tried again in the next pass."""
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
 
     def apply(self, to: Backends) -> None:
-        to.vault.delete(self.path)
-
-    def __str__(self) -> str:
-        return f"delete OpenBao {self.path}"
+        try:
+            to.vault.delete(self.path)
+        except ReconcileError:
+            if self.required:
+                raise
 
 
 @dataclass(frozen=True, slots=True)
-class RealmCreate:
+class RealmCreate(_Write):
     """Create in Keycloak."""
 
-    collection: RealmPath
-    body: Mapping[str, Any]
+    system = System.KEYCLOAK
+    verb = "create"
+    resource: RealmResource
+
+    @property
+    def target(self) -> str:
+        return str(self.resource.at)
 
     def apply(self, to: Backends) -> None:
-        to.keycloak.create(self.collection, self.body)
-
-    def __str__(self) -> str:
-        return f"create in Keycloak {self.collection}"
+        to.keycloak.create(self.resource.collection, self.resource.body)
 
 
 @dataclass(frozen=True, slots=True)
-class RealmUpdate:
+class RealmUpdate(_Write):
     """Set right in Keycloak."""
 
+    system = System.KEYCLOAK
+    verb = "update"
     path: RealmPath
     body: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
 
     def apply(self, to: Backends) -> None:
         to.keycloak.update(self.path, self.body)
 
-    def __str__(self) -> str:
-        return f"update Keycloak {self.path}"
-
 
 @dataclass(frozen=True, slots=True)
-class RealmDelete:
+class RealmDelete(_Write):
     """Delete in Keycloak."""
 
+    system = System.KEYCLOAK
+    verb = "delete"
     path: RealmPath
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
 
     def apply(self, to: Backends) -> None:
         to.keycloak.delete(self.path)
 
-    def __str__(self) -> str:
-        return f"delete Keycloak {self.path}"
-
 
 @dataclass(frozen=True, slots=True)
-class RealmLogout:
+class RealmLogout(_Write):
     """End every session of a realm."""
 
+    system = System.KEYCLOAK
+    verb = "logout-all"
     realm: str
+
+    @property
+    def target(self) -> str:
+        return self.realm
 
     def apply(self, to: Backends) -> None:
         to.keycloak.logout_all(self.realm)
 
-    def __str__(self) -> str:
-        return f"log out Keycloak {self.realm}"
-
 
 Change = (
-    KubeCreate | KubeApply | KubeDelete | KubeAnnotate
+    KubeCreate | KubeCreateBound | KubeApply | KubeDelete | KubeAnnotate | KubeFinalize
     | VaultWrite | VaultDelete
     | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
 )  # fmt: skip
+
+OK = "ok"
+Attempted = Callable[[Change, str], None]
+"""Told of every change that was tried, and of its outcome: `ok`, or the reason of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,22 +340,40 @@ class Outcome:
         return tuple(change for s in self.stages for change in s.applied)
 
 
-def apply(plan: Plan, to: Backends) -> Outcome:
+def apply(plan: Plan, to: Backends, attempted: Attempted) -> Outcome:
     """Carries the plan out. A stage that fails stops itself and those that need it, nothing else."""
     outcomes: dict[ConditionType, StageOutcome] = {}
     for stage in plan.stages:
-        outcomes[stage.condition] = _apply_stage(stage, outcomes, to)
+        outcomes[stage.condition] = _apply_stage(stage, outcomes, to, attempted)
     return Outcome(tuple(outcomes.values()))
 
 
-def _apply_stage(stage: Stage, before: Mapping[ConditionType, StageOutcome], to: Backends) -> StageOutcome:
+def perform(change: Change, to: Backends, attempted: Attempted) -> None:
+    """Makes one change and tells of it, whether it succeeds or raises; not of one that was never sent."""
+    try:
+        change.apply(to)
+    except NotSent:
+        raise
+    except ReconcileError as error:
+        attempted(change, error.reason)
+        raise
+    except Exception:
+        # a defect behind the request: what became of it is not known, but it must not go untold
+        attempted(change, Reason.INTERNAL_ERROR)
+        raise
+    attempted(change, OK)
+
+
+def _apply_stage(
+    stage: Stage, before: Mapping[ConditionType, StageOutcome], to: Backends, attempted: Attempted
+) -> StageOutcome:
     for needed in stage.needs:
         if not before[needed].complete:
             return StageOutcome(stage, waits_for=needed)
     applied: list[Change] = []
     try:
         for change in stage.changes:
-            change.apply(to)
+            perform(change, to, attempted)
             applied.append(change)
     except ReconcileError as error:
         return StageOutcome(stage, tuple(applied), error)

@@ -1,0 +1,177 @@
+"""Which objects are looked at after which news, how urgently, and whether all three systems are asked."""
+
+import copy
+from typing import Any, cast
+
+import pytest
+
+from axon_operator.backends.kubernetes.store import Store
+from axon_operator.domain.names import RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, shard_of
+from axon_operator.domain.resources import (
+    BINDING,
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    POD,
+    RUNTIME,
+    SERVICE_ACCOUNT,
+    TENANT,
+    Manifest,
+    Ref,
+    Resource,
+)
+from axon_operator.process.engine import Engine
+from axon_operator.reconcile.engine.controller import Controller
+from axon_operator.reconcile.engine.queue import Priority
+
+from ..reconcile.world import World
+
+ACME = Ref(TENANT, "", "acme")
+AGENT = Ref(RUNTIME, "axon-acme", "agent")
+BILLING = Ref(BINDING, "axon-acme", "billing")
+
+
+class Expired:
+    """A controller that remembers for which objects all systems are to be asked."""
+
+    def __init__(self) -> None:
+        self.keys: set[Ref] = set()
+
+    def expire(self, key: Ref) -> None:
+        self.keys.add(key)
+
+
+class Intake:
+    """An engine whose workers never run, and what it was told."""
+
+    def __init__(self, **options: Any) -> None:
+        self.store = Store({TENANT, RUNTIME, BINDING, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT})
+        self.expired = Expired()
+        controllers = dict.fromkeys((TENANT, RUNTIME, BINDING), cast("Controller[Any]", self.expired))
+        kubernetes = World().backends.kubernetes
+        self.engine = Engine(controllers, kubernetes, self.store, workers=0, namespace="default", **options)
+        self._version = 0
+
+    def tell(self, manifest: Manifest) -> dict[Ref, tuple[str, bool]]:
+        """A watch tells of a state; {object: (priority, whether all systems are asked)} of what is looked at."""
+        self._version += 1
+        manifest["metadata"]["resourceVersion"] = str(self._version)
+        self.store.watched(copy.deepcopy(manifest))
+        return self.taken()
+
+    def gone(self, manifest: Manifest) -> dict[Ref, tuple[str, bool]]:
+        """A watch tells that it is gone."""
+        metadata = manifest["metadata"]
+        self.store.gone(Ref(_resource(manifest), metadata.get("namespace", ""), metadata["name"]), metadata["uid"])
+        return self.taken()
+
+    def taken(self) -> dict[Ref, tuple[str, bool]]:
+        queue, found = self.engine._queue, {}
+        while any(queue.depth(p) for p in Priority):
+            urgent = queue.depth(Priority.URGENT)
+            key = queue.get()
+            assert key
+            found[key] = ("urgent" if urgent else "routine", key in self.expired.keys)
+            queue.done(key)
+        self.expired.keys.clear()
+        return found
+
+
+def _resource(manifest: Manifest) -> Resource:
+    kinds = (TENANT, RUNTIME, BINDING, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT)
+    return next(r for r in kinds if r.kind == manifest["kind"])
+
+
+def own(ref: Ref, *, observed: bool, **spec: Any) -> Manifest:
+    metadata = {"name": ref.name, "uid": f"uid-{ref.name}", "generation": 1}
+    if ref.namespace:
+        metadata["namespace"] = ref.namespace
+    status = {"observedGeneration": 1} if observed else {}
+    kind = ref.resource
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec, "status": status}
+
+
+def child(kind: Resource, name: str, **labels: str) -> Manifest:
+    metadata = {"name": name, "namespace": "axon-acme", "uid": f"uid-{name}", "labels": labels}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+
+
+BINDING_SPEC = {"runtimeRef": {"name": "agent"}}
+OF_AGENT = {RUNTIME_LABEL: "agent", TENANT_LABEL: "acme"}
+
+
+@pytest.fixture
+def intake() -> Intake:
+    """After its start, with acme, agent and billing known and settled."""
+    intake = Intake()
+    intake.tell(own(ACME, observed=True))
+    intake.tell(own(AGENT, observed=True))
+    intake.tell(own(BILLING, observed=True, **BINDING_SPEC))
+    intake.engine.start()
+    return intake
+
+
+def test_at_the_start_what_was_carried_out_before_waits_behind_what_was_not() -> None:
+    intake = Intake()
+    assert intake.tell(own(ACME, observed=True)) == {ACME: ("routine", False)}
+    assert intake.tell(own(AGENT, observed=False)) == {AGENT: ("urgent", True)}
+
+
+def test_an_edited_binding_is_looked_at_with_its_runtime(intake: Intake) -> None:
+    edited = own(BILLING, observed=True, **BINDING_SPEC)
+    edited["metadata"]["generation"] = 2
+    assert intake.tell(edited) == {BILLING: ("urgent", True), AGENT: ("urgent", True)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+        {"finalizers": []},
+        {"annotations": {RECONCILE_ANNOTATION: "1"}},
+    ],
+)
+def test_a_deletion_a_stripped_finalizer_and_a_request_are_news(intake: Intake, change: dict[str, Any]) -> None:
+    changed = own(ACME, observed=True)
+    changed["metadata"] |= change
+    assert intake.tell(changed) == {ACME: ("urgent", True)}
+
+
+def test_our_own_status_writes_are_no_news(intake: Intake) -> None:
+    written = own(ACME, observed=True)
+    written["status"]["conditions"] = [{"type": "Ready"}]
+    assert intake.tell(written) == {}
+
+
+def test_a_binding_that_is_gone_concerns_its_runtime(intake: Intake) -> None:
+    assert intake.gone(own(BILLING, observed=True, **BINDING_SPEC)) == {AGENT: ("urgent", True)}
+
+
+def test_a_changed_child_is_compared_and_one_that_came_or_went_asks_all_systems(intake: Intake) -> None:
+    wall = child(NETWORK_POLICY, "axon-default-deny", **{TENANT_LABEL: "acme"})
+    account = child(SERVICE_ACCOUNT, "rt-agent", **OF_AGENT)
+    assert intake.tell(wall) == {ACME: ("urgent", True)}
+    assert intake.tell(wall) == {ACME: ("urgent", False)}
+    assert intake.tell(account) == {AGENT: ("urgent", True)}
+    assert intake.gone(account) == {AGENT: ("urgent", True)}
+
+
+def test_a_pods_probes_are_no_news_and_its_sidecar_is_news_for_runtime_and_bindings(intake: Intake) -> None:
+    pod = child(POD, "pod", **OF_AGENT)
+    both = {AGENT: ("urgent", True), BILLING: ("urgent", True)}
+    assert intake.tell(pod) == both
+    pod["status"] = {"conditions": [{"type": "Ready", "lastProbeTime": "now"}]}
+    assert intake.tell(pod) == {}
+    pod["status"]["initContainerStatuses"] = [{"name": "credentials", "state": {"running": {}}}]
+    assert intake.tell(pod) == both
+    assert intake.gone(pod) == both
+
+
+def test_children_seen_before_the_start_are_only_the_picture() -> None:
+    assert Intake().tell(child(DEPLOYMENT, "rt-agent", **OF_AGENT)) == {}
+
+
+def test_a_process_works_on_its_own_shards_only() -> None:
+    mine = shard_of("axon-acme")
+    assert Intake(owns=lambda shard: shard == mine).tell(own(ACME, observed=False))
+    assert not Intake(owns=lambda shard: shard != mine).tell(own(ACME, observed=False))
+    assert shard_of("axon-acme") == mine, "a tenant and all that is in it share a shard"
