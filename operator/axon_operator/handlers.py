@@ -52,7 +52,7 @@ def registry(operator: Operator, settings: Settings, watching: threading.Event) 
         probes.append(health.serve(settings.port, live=live, ready=ready, registry=metrics.REGISTRY))
         informers.start()
         await listed(informers)
-        candidate.start(won=engine.start, lost=end_process)
+        candidate.start(won=operator.lead, lost=end_process)
 
     @kopf.on.login(registry=handlers)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -63,6 +63,7 @@ def registry(operator: Operator, settings: Settings, watching: threading.Event) 
     async def cleanup(**_: Any) -> None:
         watching.clear()
         informers.stop()
+        operator.sweeper.stop()
         # a pass that does not end keeps the lease, which then runs out: it may still write until the process is gone
         if await asyncio.to_thread(engine.stop, _STOP_TIMEOUT):
             await asyncio.to_thread(candidate.stop)

@@ -10,7 +10,19 @@ from e2e.support.cluster import Cluster
 from e2e.support.tenants import Tenants
 from e2e.support.traces import OperatorLog
 
-ORDER = ("testbed", "kubectl", "bad_input", "attacks", "lifecycle", "audit", "leader", "quiet", "crash", "leaks")
+ORDER = (
+    "testbed",
+    "kubectl",
+    "bad_input",
+    "attacks",
+    "lifecycle",
+    "audit",
+    "leader",
+    "quiet",
+    "crash",
+    "orphans",
+    "leaks",
+)
 """Cheap doubts first, and the leak scan after everything that could have leaked."""
 
 

@@ -1,7 +1,7 @@
 # Policy of axon-operator, inside the parent namespace `axon` of OpenBao: every path is relative to it, `+` is
 # one tenant's namespace. It reads no secret value, and nothing outside the parent namespace can be reached.
 
-# A tenant is a child namespace; its owner mark is custom_metadata.
+# A tenant is a child namespace; its owner mark is custom_metadata. The list finds those whose Tenant is gone.
 path "sys/namespaces" {
   capabilities = ["list"]
 }
@@ -25,7 +25,8 @@ path "+/sys/mounts/*" {
   capabilities = ["create", "read", "update", "delete", "sudo"]
 }
 
-# Logins of a tenant's pods: the auth mount `k8s`, its trust in the cluster, one role per runtime.
+# Logins of a tenant's pods: the auth mount `k8s`, its trust in the cluster, one role per runtime. The list finds
+# those whose runtime is gone.
 path "+/sys/auth" {
   capabilities = ["read"]
 }
@@ -66,7 +67,8 @@ path "+/kv/subkeys/org/*" {
   capabilities = ["read"]
 }
 
-# Which revision of its credentials each pod serves. Written by the pods, holds nothing secret.
+# Which revision of its credentials each pod serves. Written by the pods, holds nothing secret. The list of the
+# mount itself finds records whose runtime is gone.
 path "+/runtime-status/*" {
   capabilities = ["read", "list", "delete"]
 }

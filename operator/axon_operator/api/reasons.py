@@ -49,6 +49,11 @@ class Reason(StrEnum):
     NO_CONSUMERS = "NoConsumers"
     """The runtime has no running pods, so there is nothing to deliver to."""
 
+    ORPHAN_FOUND = "OrphanFound"
+    """Something with the operator's mark belongs to no living object; it is removed later (Event)."""
+    ORPHAN_REMOVED = "OrphanRemoved"
+    """Such a thing was removed (Event)."""
+
     # -- under way
     PROGRESSING = "Progressing"
     """Changes were made; their effect has not been observed yet."""

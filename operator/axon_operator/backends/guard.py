@@ -275,6 +275,11 @@ class GuardedKeycloak:
         with self.guard.call(path.realm):
             return self.to.read(path)
 
+    def list(self, collection: RealmPath) -> tuple[Mapping[str, Any], ...]:
+        """See `Keycloak.list`."""
+        with self.guard.call(collection.realm):
+            return self.to.list(collection)
+
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.create`."""
         with self.guard.call(collection.realm or str(body.get("realm"))):

@@ -35,6 +35,9 @@ KV_MOUNT = "kv"
 STATUS_MOUNT = "runtime-status"
 RUNTIME_AUTH_MOUNT = "k8s"
 
+RUNTIME_PREFIX = "rt-"
+"""Every principal of a runtime begins so; policies and roles of the operator's own or of others never do."""
+
 
 def _digest(*parts: str, length: int) -> str:
     # the unit separator cannot occur in a Kubernetes name, so joining is injective
@@ -87,7 +90,7 @@ class RuntimeNames:
     @property
     def principal(self) -> str:
         """Service account, Deployment, ConfigMap, OpenBao role and policy, Keycloak client: one name in all three systems."""
-        return f"rt-{self.runtime}-{_digest(self.namespace, self.runtime, self.uid, length=10)}"
+        return f"{RUNTIME_PREFIX}{self.runtime}-{_digest(self.namespace, self.runtime, self.uid, length=10)}"
 
     @property
     def subject(self) -> str:

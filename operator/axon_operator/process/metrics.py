@@ -46,6 +46,18 @@ BREAKER_OPEN = Gauge(
     ["backend"],
     registry=REGISTRY,
 )
+ORPHANS = Gauge(
+    "axon_operator_orphans",
+    "Things with the operator's mark that belong to no living object, by system and kind.",
+    ["system", "kind"],
+    registry=REGISTRY,
+)
+ORPHANS_REMOVED = Counter(
+    "axon_operator_orphans_removed_total",
+    "Orphans that were removed after their grace period, by system and kind.",
+    ["system", "kind"],
+    registry=REGISTRY,
+)
 BACKEND_CALLS = Counter(
     "axon_operator_backend_calls_total",
     "Calls of a backend, by verb and outcome.",

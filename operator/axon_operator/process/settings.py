@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from axon_operator.domain.platform import Peer, Platform
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Grace = Annotated[float, Field(gt=0, le=10 * 365 * 86400)]
+"""Seconds; ten years are as good as never."""
 
 
 class Settings(BaseSettings):
@@ -75,6 +77,12 @@ class Settings(BaseSettings):
 
     resync_interval: Seconds = 300
     """Seconds after which a settled object is compared with the three systems again."""
+    sweep_interval: Seconds = 600
+    """Seconds between two looks for orphans: what carries our mark and belongs to no living object."""
+    sweep_access_grace: Grace = 3600
+    """Seconds after which an orphan that lets somebody in is removed."""
+    sweep_tenant_grace: Grace = 7 * 86400
+    """Seconds after which the remains of a whole tenant, data included, are removed."""
     backend_timeout: Seconds = 10
     """Seconds for one answer of a backend."""
     workers: Annotated[int, Field(ge=1, le=256)] = 32

@@ -45,10 +45,12 @@ from axon_operator.process.engine import Engine, report_defect, report_failure
 from axon_operator.process.lease import CALL_TIMEOUT, Elector
 from axon_operator.process.metrics import observe_call
 from axon_operator.process.settings import Settings
+from axon_operator.process.sweeper import Sweeper
 from axon_operator.reconcile.binding import BindingReconciler
 from axon_operator.reconcile.engine.controller import Controller, Reconciler
 from axon_operator.reconcile.engine.plan import Backends
 from axon_operator.reconcile.runtime import RuntimeReconciler
+from axon_operator.reconcile.sweep import Graces, Sweep
 from axon_operator.reconcile.tenant import TenantReconciler
 
 _OURS = {MANAGED_BY_LABEL: MANAGED_BY}
@@ -81,12 +83,18 @@ class Operator:
 
     engine: Engine
     informers: Informers
+    sweeper: Sweeper
     elector: Elector
 
     @property
     def alive(self) -> bool:
         """Whether no part is stuck."""
         return self.engine.alive and self.informers.alive and self.elector.alive
+
+    def lead(self) -> None:
+        """Begins what only one process may do."""
+        self.engine.start()
+        self.sweeper.start()
 
 
 def build(settings: Settings) -> Operator:
@@ -118,8 +126,9 @@ def build(settings: Settings) -> Operator:
             fence,
         ),
     )
+    tenants = TenantReconciler(backends, platform)
     reconcilers: tuple[Reconciler[Any], ...] = (
-        TenantReconciler(backends, platform),
+        tenants,
         RuntimeReconciler(backends, platform),
         BindingReconciler(backends, platform),
     )
@@ -131,7 +140,20 @@ def build(settings: Settings) -> Operator:
         for r in reconcilers
     }
     engine = Engine(controllers, backends.kubernetes, store, workers=settings.workers, namespace=_CLUSTER_EVENTS)
-    return Operator(engine, informers, candidate)
+    sweeper = Sweeper(
+        Sweep(
+            backends,
+            Graces(access=settings.sweep_access_grace, tenant=settings.sweep_tenant_grace),
+            lambda gone: tenants.plan(tenants.gather(gone, ask=True)),
+            audit=audit,
+            now=_now,
+        ),
+        backends.kubernetes,
+        interval=settings.sweep_interval,
+        may_begin=lambda: candidate.holds() and informers.synced,
+        namespace=_CLUSTER_EVENTS,
+    )
+    return Operator(engine, informers, sweeper, candidate)
 
 
 def _guard(backend: str, reason: Reason, limit: int, settings: Settings) -> Guard:

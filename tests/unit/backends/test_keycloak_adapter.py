@@ -23,6 +23,7 @@ AT = RealmPath("axon-acme", ("clients", "0f"))
 CLIENTS = RealmPath("axon-acme", ("clients",))
 CALLS: dict[str, Callable[[KeycloakAdmin], Any]] = {
     "read": lambda keycloak: keycloak.read(AT),
+    "list": lambda keycloak: keycloak.list(CLIENTS),
     "create": lambda keycloak: keycloak.create(CLIENTS, {"name": CANARY}),
     "update": lambda keycloak: keycloak.update(AT, {"name": CANARY}),
     "delete": lambda keycloak: keycloak.delete(AT),
@@ -123,6 +124,7 @@ def test_answers_become_our_errors_without_the_servers_text(
 def test_what_does_not_exist(keycloak: KeycloakAdmin, server: Server) -> None:
     server.reply = always(404)
     assert keycloak.read(AT) is None
+    assert keycloak.list(CLIENTS) == ()
     keycloak.delete(AT)
     for call in ("create", "update", "logout-all"):
         with pytest.raises(Waiting) as failed:
@@ -140,13 +142,16 @@ def test_a_foreign_realm_comes_back_as_keycloak_strips_it(keycloak: KeycloakAdmi
 def test_client_secrets_stay_outside(keycloak: KeycloakAdmin, server: Server) -> None:
     server.reply = lambda _: Reply(200, {"id": "0f", "secret": CANARY, "registrationAccessToken": CANARY})
     assert keycloak.read(AT) == {"id": "0f"}
+    server.reply = lambda _: Reply(200, [{"id": "0f", "secret": CANARY}, {"id": "1f", "attributes": {"a": "b"}}])
+    assert keycloak.list(CLIENTS) == ({"id": "0f"}, {"id": "1f", "attributes": {"a": "b"}})
 
 
+@pytest.mark.parametrize("call", ["read", "list"])
 @pytest.mark.parametrize("body", [None, CANARY, [CANARY]])
-def test_an_answer_of_unknown_form_is_an_error(keycloak: KeycloakAdmin, server: Server, body: Any) -> None:
+def test_an_answer_of_unknown_form_is_an_error(keycloak: KeycloakAdmin, server: Server, call: str, body: Any) -> None:
     server.reply = lambda _: Reply(200, body)
     with pytest.raises(Transient) as failed:
-        keycloak.read(AT)
+        CALLS[call](keycloak)
     assert_own_words(failed.value)
 
 

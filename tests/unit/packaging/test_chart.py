@@ -337,6 +337,8 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("replicas=-1", "/replicas"),
         ("workers=0", "/workers"),
         ("resyncInterval=-1", "/resyncInterval"),
+        ("sweep.tenantGrace=0", "/sweep/tenantGrace"),
+        ("sweep.accessGrace=never", "/sweep/accessGrace"),
         ("agent.renderInterval=0", "/agent/renderInterval"),
         ("clusterCIDRs={}", "/clusterCIDRs"),
         ("clusterCIDRs={10.0.0.0}", "/clusterCIDRs/0"),

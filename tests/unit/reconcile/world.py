@@ -95,7 +95,7 @@ class _Kube:
             copy.deepcopy(m)
             for ref, m in self._w.objects.items()
             if ref.resource == resource
-            and ref.namespace == namespace
+            and namespace in {"", ref.namespace}
             and (selector or {}).items() <= (m["metadata"].get("labels") or {}).items()
         )
 
@@ -221,6 +221,16 @@ class _Keycloak:
 
     def read(self, path: RealmPath) -> Mapping[str, Any] | None:
         return copy.deepcopy(self._w.realms.get(path))
+
+    def list(self, collection: RealmPath) -> tuple[Mapping[str, Any], ...]:
+        depth = len(collection.segments)
+        return tuple(
+            copy.deepcopy(found)
+            for path, found in self._w.realms.items()
+            if path.realm == collection.realm
+            and path.segments[:depth] == collection.segments
+            and len(path.segments) == depth + 1
+        )
 
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         name = body.get("id") or body.get("alias") or ""

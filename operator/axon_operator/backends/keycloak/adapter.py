@@ -89,7 +89,21 @@ class KeycloakAdmin:
             representation = json_object(response)
             if representation is None:
                 raise as_error(0, self._address, f"read {path}")
-            return {name: value for name, value in representation.items() if name not in _SECRETS}
+            return _without_secrets(representation)
+
+    def list(self, collection: RealmPath) -> tuple[Mapping[str, Any], ...]:
+        """See `Keycloak.list`. Client secrets are left out."""
+        url = resource_url(collection)
+        with self._observed("list"):
+            response = self._exchange(lambda http: http.raw_get(url))
+            if response.status_code == 404:
+                return ()
+            if response.status_code != 200:
+                raise as_error(response.status_code, self._address, f"list {collection}")
+            representations = _json_objects(response)
+            if representations is None:
+                raise as_error(0, self._address, f"list {collection}")
+            return tuple(_without_secrets(one) for one in representations)
 
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.create`."""
@@ -258,3 +272,15 @@ def _trouble(cause: BaseException | None, settings: KeycloakSettings) -> str:
             return "answered with a redirect, which is never followed; give the operator the final address"
         case _:
             return "could not be reached; check that it is running, and the network policies on the way to it"
+
+
+def _without_secrets(representation: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in representation.items() if name not in _SECRETS}
+
+
+def _json_objects(response: requests.Response) -> list[dict[str, Any]] | None:
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, list) and all(isinstance(item, dict) for item in body) else None

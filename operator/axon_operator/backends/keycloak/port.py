@@ -20,6 +20,9 @@ class Keycloak(Protocol):
         (Keycloak strips it): callers must read that as "not mine".
         """
 
+    def list(self, collection: RealmPath) -> tuple[Mapping[str, Any], ...]:
+        """The representations in a collection of a realm, such as its clients; empty if the realm does not exist."""
+
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """POST into a collection; `Waiting` if it exists already: whose it is must be read first."""
 
