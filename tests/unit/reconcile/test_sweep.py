@@ -307,14 +307,12 @@ def test_what_ran_in_a_lost_tenant_goes_early_and_its_walls_with_the_namespace(p
 def test_logins_of_a_lost_tenant_are_revoked_before_its_namespace_goes(place: Place) -> None:
     """Its teardown is the Tenant's own; here only that the sweep carries it to its end within one run."""
     add_tenant(place.world, DEAD)
-    login = VaultPath(DEAD.vault_namespace, "sys/leases/lookup/auth/k8s/login/lease")
-    place.world.vault[login] = {}
+    place.world.logins[DEAD.vault_namespace] = 1
     writes: list[str] = []
     write, delete = place.backends.vault.write, place.backends.vault.delete
 
     def revoke(path: VaultPath, body: Any) -> None:
         writes.append(path.path)
-        place.world.vault.pop(login, None)
         write(path, body)
 
     def remove(path: VaultPath) -> None:
