@@ -6,7 +6,7 @@ import pytest
 
 from axon_operator.backends.vault.adapter import OpenBao
 from axon_operator.domain.names import TenantNames
-from integration.openbao.bao import Bao
+from servers.bao import Bao
 from integration.openbao.tenants import make
 
 POLICY = {"policy": 'path "*" { capabilities = ["read"] }'}

@@ -11,8 +11,8 @@ import requests
 
 from axon_testbed import pins, pki, tools
 from axon_testbed.layout import MANIFESTS, Layout
-from integration.openbao.kube import Kube
-from integration.openbao.processes import Process, free_port
+from servers.kube import Kube
+from servers.processes import Process, free_port
 
 BOOTSTRAP = MANIFESTS / "bootstrap" / "openbao" / "bootstrap.sh"
 TESTBED_CONFIG = MANIFESTS / "testbed" / "openbao" / "openbao.hcl"
@@ -120,7 +120,7 @@ class Bao:
         (folder / "openbao.hcl").write_text(config + shipped[shipped.index('initialize "admin"') :])
         (folder / "pod").mkdir()
         (folder / "pod" / "token").write_text(
-            self._kube.token("openbao", "openbao", "https://kubernetes.default.svc.cluster.local")
+            self._kube.token("openbao", "openbao", self._kube.issuer)
         )
         (folder / "pod" / "ca.crt").write_bytes(self._kube.ca_file.read_bytes())
 
