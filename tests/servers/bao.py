@@ -119,9 +119,7 @@ class Bao:
         config = _CONFIG.format(folder=folder, port=self.port, cluster_port=free_port())
         (folder / "openbao.hcl").write_text(config + shipped[shipped.index('initialize "admin"') :])
         (folder / "pod").mkdir()
-        (folder / "pod" / "token").write_text(
-            self._kube.token("openbao", "openbao", self._kube.issuer)
-        )
+        (folder / "pod" / "token").write_text(self._kube.token("openbao", "openbao", self._kube.issuer))
         (folder / "pod" / "ca.crt").write_bytes(self._kube.ca_file.read_bytes())
 
     def _command(self) -> list[str | Path]:

@@ -169,7 +169,7 @@ class KubeServer:
 
     def compact(self) -> int:
         """Make etcd forget every former revision; the revision that is left."""
-        etcdctl = [self._binaries / "etcdctl", f"--endpoints={self._endpoint}"]
+        etcdctl: list[str | Path] = [self._binaries / "etcdctl", f"--endpoints={self._endpoint}"]
         status = subprocess.run(
             [*etcdctl, "endpoint", "status", "--write-out=json"], capture_output=True, check=True, timeout=30
         )
@@ -212,7 +212,11 @@ class KubeServer:
 
     def _command(self, audit_policy: Path | None) -> list[str | Path]:
         folder = self.folder
-        audit = [f"--audit-policy-file={audit_policy}", f"--audit-log-path={self.audit_log}"] if audit_policy else []
+        audit = [
+            f"--audit-policy-file={audit_policy}",
+            f"--audit-log-path={self.audit_log}",
+            "--audit-log-maxsize=100000",  # MB: who reads it needs one file
+        ]
         return [
             self._binaries / "kube-apiserver",
             f"--etcd-servers={self._endpoint}",
@@ -227,7 +231,7 @@ class KubeServer:
             f"--service-account-jwks-uri={self.kube.address}/openid/v1/jwks",
             f"--service-account-key-file={folder}/sa.key",
             f"--service-account-signing-key-file={folder}/sa.key",
-            *audit,
+            *(audit if audit_policy else []),
         ]
 
 

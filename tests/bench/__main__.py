@@ -1,0 +1,73 @@
+"""`python -m bench` and `python -m bench soak`."""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import scenarios, soak
+from bench.bed import bed
+from bench.options import Options
+from bench.population import Size, skewed, spread
+from bench.report import Row, show, write
+from servers.processes import ServerError
+
+
+def main() -> int:
+    """1 if a goal was missed."""
+    found = Options.from_environment()
+    parser = argparse.ArgumentParser(description="Measures the operator on real servers.")
+    parser.add_argument("what", nargs="?", choices=("bench", "soak"), default="bench")
+    parser.add_argument("--scale", type=float, default=found.scale, help="1 is 10,000 objects")
+    parser.add_argument("--edits", type=int, default=found.edits, help="edits per measurement")
+    parser.add_argument("--minutes", type=float, default=found.minutes, help="length of each fault of a soak")
+    parser.add_argument("--only", choices=(*_BENCHES, *soak.TROUBLES), nargs="+", help="some of the measurements")
+    given = parser.parse_args()
+    options = dataclasses.replace(found, scale=given.scale, edits=given.edits, minutes=given.minutes)
+    try:
+        rows = _soak(options, given.only) if given.what == "soak" else _bench(options, given.only)
+    except (ServerError, TimeoutError) as error:
+        sys.exit(f"not measured: {error}")
+    show(f"{given.what}, scale {options.scale:g}", rows)
+    settings = {"scale": options.scale, "edits": options.edits, "minutes": options.minutes}
+    print(f"JSON: {write(options.results, given.what, settings, rows)}")
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+_SPREAD: dict[str, scenarios.Scenario] = {
+    "restart": lambda bed, options: scenarios.restart_and_noop(bed),
+    "resync": lambda bed, options: scenarios.edits_during_resync(bed, options.edits),
+    "hang": lambda bed, options: scenarios.edits_beside_a_hang(bed, options.edits),
+}
+_SKEWED: dict[str, scenarios.Scenario] = {
+    "retries": lambda bed, options: scenarios.edits_beside_retries(bed, options.edits)
+}
+_BENCHES = (*_SPREAD, *_SKEWED)
+
+
+def _bench(options: Options, only: Sequence[str] | None) -> list[Row]:
+    rows: list[Row] = []
+    for of_size, benches in ((spread, _SPREAD), (skewed, _SKEWED)):
+        wanted = [run for name, run in benches.items() if not only or name in only]
+        if wanted:
+            rows += _measured(of_size(options.scale), options, wanted)
+    return rows
+
+
+def _measured(size: Size, options: Options, wanted: Sequence[scenarios.Scenario]) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder, bed(Path(folder), size) as running:
+        return [row for run in wanted for row in run(running, options)]
+
+
+def _soak(options: Options, only: Sequence[str] | None) -> list[Row]:
+    with (
+        tempfile.TemporaryDirectory(prefix="axon-soak-") as folder,
+        bed(Path(folder), spread(options.scale)) as running,
+    ):
+        return soak.run(running, options, only or tuple(soak.TROUBLES))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
