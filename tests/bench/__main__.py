@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from axon_testbed.errors import BedError
 from bench import scenarios, soak
 from bench.bed import bed
 from bench.options import Options
@@ -28,7 +29,7 @@ def main() -> int:
     options = dataclasses.replace(found, scale=given.scale, edits=given.edits, minutes=given.minutes)
     try:
         rows = _soak(options, given.only) if given.what == "soak" else _bench(options, given.only)
-    except (ServerError, TimeoutError) as error:
+    except (BedError, ServerError, TimeoutError) as error:
         sys.exit(f"not measured: {error}")
     show(f"{given.what}, scale {options.scale:g}", rows)
     settings = {"scale": options.scale, "edits": options.edits, "minutes": options.minutes}

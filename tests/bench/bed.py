@@ -13,7 +13,8 @@ import yaml
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.process.settings import Settings
-from axon_testbed.layout import MANIFESTS
+from axon_testbed import tools
+from axon_testbed.layout import MANIFESTS, Layout
 from bench.audit import POLICY, AuditLog
 from bench.operator import Operator, chart_environment
 from bench.population import Population, Size, Tenant
@@ -22,7 +23,7 @@ from e2e.support.kubectl import Kubectl
 from e2e.support.settings import OPERATOR, OPERATOR_NAMESPACE, TESTBED_NAMESPACE, VAULT_AUDIENCE
 from servers.bao import Bao
 from servers.keycloak import KeycloakServer
-from servers.kube import Kube, KubeServer
+from servers.kube import Kube, KubeServer, missing_binaries
 from servers.processes import free_port
 
 _INSTALL: Final = MANIFESTS / "install"
@@ -93,6 +94,7 @@ def say(text: str) -> None:
 
 def _start_kube(folder: Path, stack: ExitStack) -> KubeServer:
     """With the operator's rights and admission policies as they are installed."""
+    _ensure_programs()
     say("starting etcd and kube-apiserver")
     policy = folder / "audit-policy.yaml"
     policy.write_text(yaml.safe_dump(POLICY))
@@ -105,6 +107,14 @@ def _start_kube(folder: Path, stack: ExitStack) -> KubeServer:
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     kube.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", _ANYONE_READS_KEYS)
     return server
+
+
+def _ensure_programs() -> None:
+    """Those that `make up` builds only where it builds its own node image."""
+    missing = set(missing_binaries())
+    for tool in tools.NODE_TOOLS:
+        if missing & set(tool.packages):
+            tools.build_go(Layout.from_environment(), tool)
 
 
 def _start_bao(folder: Path, kube: Kube, proxy: Proxy, stack: ExitStack) -> Bao:
