@@ -18,15 +18,15 @@ from servers.processes import ServerError
 
 def main() -> int:
     """1 if a goal was missed."""
-    found = Options.from_environment()
     parser = argparse.ArgumentParser(description="Measures the operator on real servers.")
-    parser.add_argument("what", nargs="?", choices=("bench", "soak"), default="bench")
-    parser.add_argument("--scale", type=float, default=found.scale, help="1 is 10,000 objects")
-    parser.add_argument("--edits", type=int, default=found.edits, help="edits per measurement")
-    parser.add_argument("--minutes", type=float, default=found.minutes, help="length of each fault of a soak")
+    parser.add_argument("what", nargs="?", choices=tuple(_SCALES), default="bench")
+    parser.add_argument("--scale", type=float, help="1 is 10,000 objects")
+    parser.add_argument("--edits", type=int, help="edits per measurement")
+    parser.add_argument("--minutes", type=float, help="length of each outage of a soak")
     parser.add_argument("--only", choices=(*_BENCHES, *soak.TROUBLES), nargs="+", help="some of the measurements")
     given = parser.parse_args()
-    options = dataclasses.replace(found, scale=given.scale, edits=given.edits, minutes=given.minutes)
+    named = {name: value for name in ("scale", "edits", "minutes") if (value := getattr(given, name)) is not None}
+    options = dataclasses.replace(Options.from_environment(_SCALES[given.what]), **named)
     try:
         rows = _soak(options, given.only) if given.what == "soak" else _bench(options, given.only)
     except (BedError, ServerError, TimeoutError) as error:
@@ -36,6 +36,9 @@ def main() -> int:
     print(f"JSON: {write(options.results, given.what, settings, rows)}")
     return 1 if any(row.met is False for row in rows) else 0
 
+
+_SCALES = {"bench": 1.0, "soak": 0.05}
+"""A soak is about behaviour: with few objects every one of them is looked at often."""
 
 _SPREAD: dict[str, scenarios.Scenario] = {
     "restart": lambda bed, options: scenarios.restart_and_noop(bed),

@@ -19,10 +19,10 @@ class Options:
     results: Path
 
     @classmethod
-    def from_environment(cls) -> "Options":
-        """AXON_BENCH_SCALE, AXON_BENCH_EDITS, AXON_SOAK_MINUTES, AXON_BENCH_RESULTS."""
+    def from_environment(cls, scale: float) -> "Options":
+        """`scale`: where the environment names none. AXON_BENCH_SCALE, AXON_BENCH_EDITS, AXON_SOAK_MINUTES, AXON_BENCH_RESULTS."""
         return cls(
-            scale=float(os.environ.get("AXON_BENCH_SCALE", "1")),
+            scale=float(os.environ.get("AXON_BENCH_SCALE", scale)),
             edits=int(os.environ.get("AXON_BENCH_EDITS", "200")),
             minutes=float(os.environ.get("AXON_SOAK_MINUTES", "10")),
             results=Path(os.environ.get("AXON_BENCH_RESULTS", REPOSITORY / "build" / "bench")),

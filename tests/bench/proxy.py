@@ -124,6 +124,10 @@ class Proxy:
         """The requests that came after a moment of the monotonic clock."""
         return [seen for seen in self._seen if seen.at >= moment]
 
+    def forget(self) -> None:
+        """Drops the record of past requests."""
+        self._seen = []
+
     def stop(self) -> None:
         """Ends the thread; connections end with it."""
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -34,9 +34,7 @@ class Row:
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """The nearest-rank percentile; NaN of nothing."""
-    if not values:
-        return math.nan
+    """The nearest-rank percentile of at least one value."""
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
 
 
@@ -62,6 +60,5 @@ def write(folder: Path, name: str, settings: dict[str, Any], rows: Sequence[Row]
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{now:%Y%m%dT%H%M%SZ}.json"
-    # JSON has no NaN
-    path.write_text(json.dumps(content, indent=1).replace("NaN", "null") + "\n")
+    path.write_text(json.dumps(content, indent=1) + "\n")
     return path

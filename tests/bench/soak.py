@@ -110,6 +110,7 @@ def run(bed: Bed, options: Options, names: Sequence[str]) -> list[Row]:
 def _troubled(bed: Bed, name: str, options: Options) -> list[Row]:
     backend, trouble = _BACKEND_TROUBLES[name]
     bed.audit.skip()
+    bed.proxy.forget()
     began, watcher = time.monotonic(), _Watcher()
     with trouble(bed):
         while time.monotonic() - began < options.minutes * 60:
