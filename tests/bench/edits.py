@@ -31,17 +31,18 @@ def edits(tenants: Sequence[Tenant], count: int, seed: int = 1) -> list[Edit]:
     """Bindings get another TTL, runtimes another connection: the operator must write in OpenBao or Kubernetes for
     each, and no pod has to be replaced. No runtime comes twice while there are others."""
     rng = random.Random(seed)
-    unused = itertools.count(2000)
     places = [(tenant, runtime) for tenant in tenants for runtime in tenant.runtimes]
     rng.shuffle(places)
     found: list[Edit] = []
     for tenant, runtime in itertools.islice(itertools.cycle(places), count):
+        # a port as well as the seconds of a TTL
+        value = rng.randrange(2000, 60000)
         if len(found) % 2:
             peer = rng.choice(tenant.runtimes)
-            found.append(Edit(runtime_ref(tenant, runtime), {"connections": [{"runtime": peer, "port": next(unused)}]}))
+            found.append(Edit(runtime_ref(tenant, runtime), {"connections": [{"runtime": peer, "port": value}]}))
         else:
             number = rng.randrange(BINDINGS_PER_RUNTIME)
-            found.append(Edit(binding_ref(tenant, runtime, number), {"ttl": f"{next(unused)}s"}))
+            found.append(Edit(binding_ref(tenant, runtime, number), {"ttl": f"{value}s"}))
     return found
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from axon_operator.api.reasons import Reason
@@ -83,14 +83,12 @@ class _Watcher:
     told: int = 0
     """Most objects at one time that said that a backend is away."""
     restarts: int = 0
-    samples: int = field(default=0)
 
     def look(self, bed: Bed) -> None:
         self.restarts += bed.operator.revive()
         objects = _objects(bed)
         self.lowest_ready = min(self.lowest_ready, sum(_is_ready(m) for m in objects))
         self.told = max(self.told, sum(_says_away(m) for m in objects))
-        self.samples += 1
 
 
 def run(bed: Bed, options: Options, names: Sequence[str]) -> list[Row]:

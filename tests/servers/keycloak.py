@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +12,7 @@ import requests
 from axon_testbed import pins, pki, tools
 from axon_testbed.layout import MANIFESTS, Layout
 from servers.kube import Kube
-from servers.processes import Process, free_port
+from servers.processes import Process, free_port, run
 
 BOOTSTRAP = MANIFESTS / "bootstrap" / "keycloak" / "bootstrap.py"
 _START_SECONDS = 300
@@ -54,12 +53,12 @@ class KeycloakServer:
     def bootstrap(self) -> None:
         """What an administrator does once, with the script that is shipped."""
         url = f"https://127.0.0.1:{self._https_port}"
-        subprocess.run(
+        run(
             [sys.executable, BOOTSTRAP, "--url", url, "--ca", self.ca_file, "--issuer", self._kube.issuer],
-            env={**os.environ, "KEYCLOAK_USERNAME": "temporary", "KEYCLOAK_PASSWORD": self._password},
-            check=True,
-            capture_output=True,
-            timeout=120,
+            {**os.environ, "KEYCLOAK_USERNAME": "temporary", "KEYCLOAK_PASSWORD": self._password},
+            timeout=300,
+            # a cold Keycloak on a busy machine can need longer than the script waits
+            attempts=4,
         )
 
     def _command(self, home: Path, public_url: str) -> list[str | Path]:
@@ -98,9 +97,7 @@ def _built(layout: Layout) -> Path:
     unpacked = scratch / f"keycloak-{pins.KEYCLOAK_DIST.split(':')[2]}"
     script = unpacked / "bin" / "kc.sh"
     script.chmod(0o755)
-    subprocess.run(
-        [script, "build", "--db=dev-file", "--cache=local", "--health-enabled=false"], check=True, capture_output=True
-    )
+    run([script, "build", "--db=dev-file", "--cache=local", "--health-enabled=false"], os.environ, timeout=600)
     unpacked.rename(home)
     shutil.rmtree(scratch)
     return home

@@ -5,15 +5,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 60
 _STOP_SECONDS = 30
+_RETRY_SECONDS = 5
 
 
 class ServerError(Exception):
-    """A server cannot be started; the message holds the end of its log."""
+    """A server cannot be started or prepared; the message holds what it said last."""
 
 
 def free_port() -> int:
@@ -22,6 +23,21 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str], *, timeout: float, attempts: int = 1) -> None:
+    """A program that must succeed, in one of so many attempts.
+
+    Raises:
+        ServerError: it did not, with what it said last.
+    """
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(_RETRY_SECONDS)
+        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=timeout)
+        if done.returncode == 0:
+            return
+    raise ServerError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 
 
 class Process:
