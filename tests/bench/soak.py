@@ -91,18 +91,16 @@ class _Watcher:
         self.told = max(self.told, sum(_says_away(m) for m in objects))
 
 
-def run(bed: Bed, options: Options, names: Sequence[str]) -> list[Row]:
+def run(bed: Bed, options: Options, names: Sequence[str]) -> Iterator[Row]:
     """All troubles of these names, with one operator process throughout."""
-    rows: list[Row] = []
     bed.operator.start(RESYNC_INTERVAL=_RESYNC)
     try:
         bed.operator.wait_until_passed(bed.objects, FIRST_PASS_SECONDS)
         for name in names:
             say(f"soak: {name}")
-            rows += _restarted(bed) if name == _APISERVER else _troubled(bed, name, options)
+            yield from _restarted(bed) if name == _APISERVER else _troubled(bed, name, options)
     finally:
         bed.operator.stop()
-    return rows
 
 
 def _troubled(bed: Bed, name: str, options: Options) -> list[Row]:

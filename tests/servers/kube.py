@@ -13,6 +13,8 @@ import requests
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from axon_operator.domain.resources import Manifest, Ref, Resource, ref_of
 from axon_testbed import pki
@@ -113,6 +115,9 @@ class Kube:
             session = self._local.session = requests.Session()
             session.trust_env = False
             session.verify = str(self.ca_file)
+            # as every client of Kubernetes: "too many requests" is also what it says while its caches fill
+            again = Retry(total=None, status=30, connect=0, read=0, status_forcelist=(429,), allowed_methods=None)
+            session.mount("https://", HTTPAdapter(max_retries=again))
             session.headers["Authorization"] = f"Bearer {self.admin_token}"
         return session
 
