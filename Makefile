@@ -21,7 +21,7 @@ PYTEST := $(RUN) pytest --durations=10
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format generate check-generated unit integration e2e up down status env tools image sync
+.PHONY: help demo test lint format generate check-generated unit integration e2e bench soak up down status env tools image sync
 
 help:  ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -59,6 +59,12 @@ integration: up  ## Tests against single real servers.
 
 e2e: up  ## Tests on the whole cluster.
 	$(PYTEST) tests/e2e
+
+bench: tools  ## Speed and memory with 10,000 objects on real servers, without a cluster; AXON_BENCH_SCALE=0.01 in minutes.
+	@$(E2E) python -m bench
+
+soak: tools  ## Outages of every kind, hours of them, without a cluster; AXON_SOAK_MINUTES for each one.
+	@$(E2E) python -m bench soak
 
 up: sync  ## Starts the cluster with OpenBao, Keycloak and the operator's image; does nothing where it runs.
 	@$(RUN) testbed up

@@ -84,7 +84,7 @@ class Keycloak:
         return json.loads(content) if content else None
 
 
-def ensure_identity_provider(keycloak: Keycloak) -> None:
+def ensure_identity_provider(keycloak: Keycloak, issuer: str = ISSUER) -> None:
     """Makes the master realm trust tokens of the cluster's service accounts."""
     found = keycloak.get(f"/identity-provider/instances/{IDENTITY_PROVIDER}")
     if found is None:
@@ -92,11 +92,11 @@ def ensure_identity_provider(keycloak: Keycloak) -> None:
             "alias": IDENTITY_PROVIDER,
             "providerId": "kubernetes",
             "enabled": True,
-            "config": {"issuer": ISSUER},
+            "config": {"issuer": issuer},
         }
         keycloak.write("POST", "/identity-provider/instances", wanted)
         say(f"identity provider {IDENTITY_PROVIDER}: created")
-    elif found["config"].get("issuer", ISSUER) != ISSUER:
+    elif found["config"].get("issuer", ISSUER) != issuer:
         raise SystemExit(f"the master realm has an identity provider {IDENTITY_PROVIDER!r} of another issuer")
 
 
@@ -162,12 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", required=True, help="https address of Keycloak")
     parser.add_argument("--ca", type=Path, help="file with the CA that signed Keycloak's certificate")
+    parser.add_argument("--issuer", default=ISSUER, help="issuer of the cluster's service-account tokens")
     arguments = parser.parse_args()
     if missing := [name for name in ("KEYCLOAK_USERNAME", "KEYCLOAK_PASSWORD") if not os.environ.get(name)]:
         parser.error(f"set {' and '.join(missing)}: an administrator of the master realm")
     keycloak = Keycloak(arguments.url, arguments.ca)
     keycloak.login_with_password(os.environ["KEYCLOAK_USERNAME"], os.environ["KEYCLOAK_PASSWORD"])
-    ensure_identity_provider(keycloak)
+    ensure_identity_provider(keycloak, arguments.issuer)
     ensure_client(keycloak, OPERATOR, OPERATOR_SUBJECT, "create-realm")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.api.tenant import TenantSpec
-from axon_operator.backends.errors import ReconcileError, Terminal, Transient, Waiting
+from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
 from axon_operator.domain import tenant as desired
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import (
@@ -75,6 +75,9 @@ _ROLES = f"auth/{RUNTIME_AUTH_MOUNT}/role"
 
 _POLL = 1.0
 """Seconds between looks at something that is being deleted."""
+
+_REVOKED = 0.5
+"""Seconds until a look shows that a revocation is done; it nearly always is at once."""
 
 _RECORDED = ("namespace", "vaultNamespace", "realm")
 _JUST_MADE = Waiting(Reason.PROGRESSING, "Just made; its mark is read next.", after=0)
@@ -340,15 +343,8 @@ def _revocation(names: TenantNames, vault: VaultSeen) -> Stage | None:
     if not vault.roles and not vault.logins:
         return None
     roles = (VaultDelete(VaultPath(names.vault_namespace, f"{_ROLES}/{role}")) for role in vault.roles)
-    return Stage(ConditionType.VAULT_READY, (*roles, _revoke(names)), _unrevoked(vault))
-
-
-def _unrevoked(vault: VaultSeen) -> ReconcileError:
-    if vault.roles:
-        return Waiting(Reason.PROGRESSING, f"{vault.logins} logins of runtimes are being revoked.", after=0.2)
-    # nobody could log in any more, and they were revoked before: OpenBao does not do it, so ask ever less often
-    message = f"OpenBao has been told to revoke {vault.logins} logins of runtimes, and still lists them; see its log."
-    return Transient(Reason.VAULT_UNAVAILABLE, message)
+    waiting = Waiting(Reason.PROGRESSING, f"{vault.logins} logins of runtimes are being revoked.", after=_REVOKED)
+    return Stage(ConditionType.VAULT_READY, (*roles, _revoke(names)), waiting)
 
 
 def _vault_suspended(names: TenantNames, vault: VaultSeen, namespace: VaultResource) -> Stage:

@@ -18,7 +18,7 @@ import yaml
 from axon_testbed.layout import MANIFESTS
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.waiting import Unmet, until, until_true
-from integration.api.conftest import free_port
+from servers.processes import free_port
 
 INSTALL = MANIFESTS / "install"
 NAMESPACE = "axon-system"

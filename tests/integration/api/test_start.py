@@ -13,7 +13,7 @@ import pytest
 
 from axon_operator.api import GROUP, crds
 from e2e.support.kubectl import Kubectl
-from integration.api.conftest import free_port
+from servers.processes import free_port
 
 SECONDS = 60
 CRDS = [f"crd/{kind.plural}.{GROUP}" for kind in crds.KINDS]

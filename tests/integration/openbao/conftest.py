@@ -7,8 +7,8 @@ import pytest
 
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.domain.names import TenantNames
-from integration.openbao.bao import Bao
-from integration.openbao.kube import Kube, KubeServer
+from servers.bao import Bao
+from servers.kube import Kube, KubeServer
 
 Connect = Callable[..., OpenBao]
 

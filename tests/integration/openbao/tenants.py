@@ -9,7 +9,7 @@ from axon_operator.domain import tenant as tenants
 from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.platform import Peer, Platform
 from axon_operator.domain.resources import VaultResource
-from integration.openbao.kube import ISSUER
+from servers.kube import ISSUER
 
 PLATFORM = Platform(
     issuer=ISSUER,

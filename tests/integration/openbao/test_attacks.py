@@ -6,8 +6,8 @@ import pytest
 
 from axon_operator.backends.vault.adapter import OpenBao
 from axon_operator.domain.names import TenantNames
-from integration.openbao.bao import Bao
 from integration.openbao.tenants import make
+from servers.bao import Bao
 
 POLICY = {"policy": 'path "*" { capabilities = ["read"] }'}
 ROLE = {"role_type": "jwt", "user_claim": "sub", "bound_subject": "x", "token_policies": ["axon-operator"]}

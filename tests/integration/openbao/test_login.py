@@ -12,8 +12,8 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, Transient
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.domain.resources import VaultPath
-from integration.openbao.bao import Bao
-from integration.openbao.kube import Kube, KubeServer
+from servers.bao import Bao
+from servers.kube import Kube, KubeServer
 
 CHILDREN = VaultPath("", "sys/namespaces")
 OPERATOR_ROLE = "auth/k8s/role/axon-operator"

@@ -8,7 +8,7 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Transient
 from axon_operator.backends.vault.adapter import OpenBao
 from axon_operator.domain.resources import VaultPath
-from integration.openbao.bao import Bao
+from servers.bao import Bao
 
 CHILDREN = VaultPath("", "sys/namespaces")
 

@@ -18,9 +18,9 @@ from axon_operator.domain.names import TenantNames
 from axon_operator.domain.resources import Manifest, ref_of
 from axon_operator.reconcile.engine.plan import Backends, KubeCreateBound
 from axon_operator.reconcile.runtime import is_bound
-from integration.openbao.bao import Bao
-from integration.openbao.kube import Kube
 from integration.openbao.tenants import PLATFORM, runtime
+from servers.bao import Bao
+from servers.kube import Kube
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from axon_operator.domain.resources import (
 from axon_operator.reconcile.engine.plan import Backends
 from axon_operator.reconcile.sweep import OPENBAO, Graces, Report, Sweep
 from axon_operator.reconcile.tenant import TenantReconciler
-from integration.openbao.bao import Bao
-from integration.openbao.kube import Kube
 from integration.openbao.tenants import PLATFORM, make, runtime
+from servers.bao import Bao
+from servers.kube import Kube
 
 GRACES = Graces(access=10, tenant=100)
 

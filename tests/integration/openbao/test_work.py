@@ -13,9 +13,9 @@ from axon_operator.domain import tenant as tenants
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.resources import VaultPath
 from axon_operator.domain.values import as_planned
-from integration.openbao.bao import Bao
-from integration.openbao.kube import Kube
 from integration.openbao.tenants import make, planned, runtime
+from servers.bao import Bao
+from servers.kube import Kube
 
 TENANT = TenantSpec()
 

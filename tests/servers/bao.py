@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import requests
 
 from axon_testbed import pins, pki, tools
 from axon_testbed.layout import MANIFESTS, Layout
-from integration.openbao.kube import Kube
-from integration.openbao.processes import Process, free_port
+from servers.kube import Kube
+from servers.processes import Process, free_port, run
 
 BOOTSTRAP = MANIFESTS / "bootstrap" / "openbao" / "bootstrap.sh"
 TESTBED_CONFIG = MANIFESTS / "testbed" / "openbao" / "openbao.hcl"
@@ -73,7 +72,7 @@ class Bao:
         path = f"{self._binary.parent}:{os.environ['PATH']}"
         env = {"BAO_ADDR": self.address, "BAO_TOKEN": self._admin_token(), "BAO_CACERT": str(self.ca_file),
                "HOME": str(self.folder), "PATH": path, "OPERATOR_UID": operator_uid}  # fmt: skip
-        subprocess.run(["sh", BOOTSTRAP], env=env, check=True, capture_output=True, text=True, timeout=60)
+        run(["sh", BOOTSTRAP], env, timeout=60)
 
     def admin(self, method: str, namespace: str, path: str, body: Any = None) -> Any:
         """As administrator of everything; the `data`, or None."""
@@ -119,9 +118,7 @@ class Bao:
         config = _CONFIG.format(folder=folder, port=self.port, cluster_port=free_port())
         (folder / "openbao.hcl").write_text(config + shipped[shipped.index('initialize "admin"') :])
         (folder / "pod").mkdir()
-        (folder / "pod" / "token").write_text(
-            self._kube.token("openbao", "openbao", "https://kubernetes.default.svc.cluster.local")
-        )
+        (folder / "pod" / "token").write_text(self._kube.token("openbao", "openbao", self._kube.issuer))
         (folder / "pod" / "ca.crt").write_bytes(self._kube.ca_file.read_bytes())
 
     def _command(self) -> list[str | Path]:
