@@ -24,6 +24,7 @@ from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.vault.port import Vault
 from axon_operator.domain import runtime as runtimes
 from axon_operator.domain import tenant as tenants
+from axon_operator.domain.agent import revision_of
 from axon_operator.domain.names import FINALIZER, REVISION_ANNOTATION, RuntimeNames, TenantNames
 from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import (
@@ -175,17 +176,20 @@ class Population:
             "readyReplicas": 1,
             "selector": ",".join(f"{label}={value}" for label, value in runtime.labels.items()),
             "serviceAccount": runtime.names.principal,
-            "revision": runtime.revision,
+            "revision": revision_of(runtime.publication),
         }
         self._settle(made, _RUNTIME_CONDITIONS, status)
         for binding in bindings:
-            served = {"revision": runtime.revision, "consumers": {"ready": 1, "total": 1}}
+            served = {"revision": revision_of(runtime.publication), "consumers": {"ready": 1, "total": 1}}
             self._settle(binding, (ConditionType.DELIVERED,), served, message="Every pod serves it.")
         return _Made(tenant, dict(runtimes.keycloak_client(runtime).body))
 
     def _children(self, runtime: runtimes.Runtime) -> None:
         account = self._kube.create(runtimes.service_account(runtime))
-        for planned in (runtimes.network_policy(runtime, self._platform), runtimes.config_map(runtime, self._platform)):
+        for planned in (
+            runtimes.network_policy(runtime, (), self._platform),
+            runtimes.config_map(runtime, self._platform),
+        ):
             assert planned is not None
             self._kube.create(planned)
         deployment = self._kube.create(runtimes.deployment(runtime, self._platform))
@@ -197,7 +201,7 @@ class Population:
         for resource in (runtimes.vault_policy(runtime), runtimes.vault_role(runtime, account["metadata"]["uid"])):
             self._vault.write(resource.at, resource.body)
         record = runtimes.served_path(runtime.names, runtime.tenant, pod["metadata"]["uid"])
-        self._bao.admin("POST", f"axon/{record.namespace}", record.path, {"revision": runtime.revision})
+        self._bao.admin("POST", f"axon/{record.namespace}", record.path, {"revision": runtime.publication})
 
     def _settle(
         self, made: Manifest, kinds: Iterable[ConditionType], extra: dict[str, Any], message: str = "As planned."
@@ -247,7 +251,7 @@ def _pod(deployment: Manifest, runtime: runtimes.Runtime) -> Manifest:
         "name": f"{runtime.names.principal}-0",
         "namespace": runtime.names.namespace,
         "labels": template["metadata"]["labels"],
-        "annotations": {REVISION_ANNOTATION: runtime.revision},
+        "annotations": {REVISION_ANNOTATION: runtime.publication},
     }
     spec = {**template["spec"], "nodeName": "node"}
     return {"apiVersion": POD.api_version, "kind": POD.kind, "metadata": metadata, "spec": spec}
