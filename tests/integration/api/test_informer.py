@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from axon_operator.domain.names import MANAGED_BY, MANAGED_BY_LABEL
 from axon_operator.domain.resources import CONFIG_MAP, Manifest, Ref
 from e2e.support.kubectl import Kubectl
 from e2e.support.waiting import Unmet, until
+from servers.kube import KubeServer
 
 from .wire import Wire
 
@@ -83,11 +85,18 @@ def child(namespace: str, name: str, value: str) -> Manifest:
 @pytest.fixture
 def watch(kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     """Not yet started; in a namespace of its own."""
+    with watching(kubectl, tmp_path, monkeypatch) as made:
+        yield made
+
+
+@contextmanager
+def watching(kubectl: Kubectl, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """A watch of an API server, over a wire, in a namespace of its own."""
     config = yaml.safe_load(kubectl.kubeconfig.read_text())
     cluster = config["clusters"][0]["cluster"]
     wire = Wire(urlsplit(cluster["server"]).port or 0)
     cluster["server"] = f"https://127.0.0.1:{wire.port}"
-    path = tmp_path / "kubeconfig"
+    path = folder / "wired"
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     monkeypatch.setattr(adapter, "_PAGE", "100")
@@ -103,6 +112,32 @@ def watch(kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     watch.informers.stop()
     wire.close()
     kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_a_version_that_the_server_has_forgotten_means_a_new_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = KubeServer(tmp_path)
+    try:
+        kube = server.start()
+        kubectl = Kubectl(server.kubeconfig("admin", kube.admin_token))
+        with watching(kubectl, tmp_path, monkeypatch) as watch:
+            for name in ("kept", "deleted"):
+                watch.put(name, "1")
+            watch.start()
+            with watch.wire.down():
+                watch.remove("deleted")
+                for value in ("2", "3"):
+                    watch.put("kept", value)
+                # its memory of the changes goes with the process, etcd's with the compaction
+                server.compact()
+                server.kill_apiserver()
+                server.start_apiserver()
+            watch.wait({"kept": "3"}, timeout=60)
+            assert watch.gone == ["deleted"]
+            assert any(isinstance(failure, adapter.Expired) for failure in watch.failures)
+    finally:
+        server.stop()
 
 
 def test_a_long_list_comes_in_pages_and_what_follows_by_watch(watch: Watch) -> None:

@@ -68,7 +68,8 @@ class Informer:
                     self._version = self._list()
                     self.synced.set()
                 self._watch(self._version)
-            except Expired:
+            except Expired as error:
+                self._report(error)
                 self._version = None
             except ReconcileError as error:
                 self._report(error)
