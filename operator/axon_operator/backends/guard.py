@@ -25,6 +25,7 @@ _BACKEND_FAILURES: Final = 6
 _BACKEND_TENANTS: Final = 3
 """The whole backend is left alone after that many failures in a row, of at least that many tenants."""
 _FIRST_PAUSE: Final = 2.0
+_FORGET: Final = 3600.0
 _LONGEST_PAUSE: Final = 30.0
 """Seconds. Also the longest time for which a backend that is back can go unnoticed."""
 
@@ -60,6 +61,10 @@ class Breaker:
             return None
         return NotSent(self._last.reason, self._last.message)
 
+    def idle(self, now: float) -> bool:
+        """Whether nobody has asked for an hour: that tenant is gone."""
+        return now - self._until > _FORGET
+
     def succeeded(self) -> None:
         """The backend answered."""
         self._failures, self._pause, self._testing, self._last = 0, 0.0, False, None
@@ -69,6 +74,7 @@ class Breaker:
         """The backend did not do its part."""
         if self.open and not self._testing:
             return  # a call that was on its way when the breaker opened
+        self._until = now
         self._failures += 1
         self._sources.add(source)
         if self._failures >= self.failures_to_open and len(self._sources) >= self.sources_to_open:
@@ -97,7 +103,8 @@ class Breakers:
         with self._lock:
             now = self._clock()
             mine = self._tenants.get(tenant)
-            refusal = self._whole.admit(now) or (mine.admit(now) if mine else None)
+            # a tenant that is left alone says nothing about the others: it neither tests for them nor fails them
+            refusal = mine.admit(now) if mine and mine.open else self._whole.admit(now)
         if refusal:
             raise refusal
         try:
@@ -121,8 +128,12 @@ class Breakers:
     def _failed(self, tenant: str, error: Transient) -> None:
         with self._lock:
             now = self._clock()
-            self._tenants.setdefault(tenant, Breaker(_TENANT_FAILURES)).failed(error, tenant, now)
-            self._whole.failed(error, tenant, now)
+            mine = self._tenants.setdefault(tenant, Breaker(_TENANT_FAILURES))
+            if not mine.open:
+                self._whole.failed(error, tenant, now)
+            mine.failed(error, tenant, now)
+            for gone in [name for name, breaker in self._tenants.items() if breaker.idle(now)]:
+                del self._tenants[gone]
 
     def _answered(self, tenant: str) -> None:
         with self._lock:

@@ -135,6 +135,8 @@ def config_map(runtime: Runtime, platform: Platform) -> Manifest:
     data = agent.config_map_data(
         runtime.credentials, runtime.publication, runtime.names.principal, runtime.tenant.vault_namespace, platform
     )
+    # only so that a changed lifetime, which stands in OpenBao alone, changes something that is watched
+    data["login-ttl"] = f"{login_ttl(runtime)}s\n"
     return runtime.child(CONFIG_MAP, runtime.names.principal, {"data": data})
 
 
@@ -173,9 +175,14 @@ def vault_policy(runtime: Runtime) -> VaultResource:
     return VaultResource(_vault_path(runtime.names, runtime.tenant, "policy"), {"policy": "\n".join(rules) + "\n"})
 
 
+def login_ttl(runtime: Runtime) -> int:
+    """Seconds that a login lasts: as long as the shortest-lived binding allows."""
+    return min((seconds(b.ttl) for b in runtime.bindings), default=DEFAULT_TTL)
+
+
 def vault_role(runtime: Runtime, service_account_uid: str) -> VaultResource:
     """Who may log in: exactly this service account, by subject and by uid."""
-    ttl = min((seconds(b.ttl) for b in runtime.bindings), default=DEFAULT_TTL)
+    ttl = login_ttl(runtime)
     body = {
         "role_type": "jwt",
         "user_claim": "sub",

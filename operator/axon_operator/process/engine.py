@@ -24,7 +24,17 @@ from axon_operator.domain.names import (
     TenantNames,
     shard_of,
 )
-from axon_operator.domain.resources import BINDING, POD, RUNTIME, TENANT, Manifest, Ref, Resource, ref_of
+from axon_operator.domain.resources import (
+    BINDING,
+    POD,
+    RUNTIME,
+    TENANT,
+    Manifest,
+    Ref,
+    Resource,
+    ref_of,
+    runtimes_named,
+)
 from axon_operator.process import metrics
 from axon_operator.process.events import event, healed, notes
 from axon_operator.reconcile.engine.controller import Controller, Pass
@@ -32,6 +42,8 @@ from axon_operator.reconcile.engine.queue import Backoff, Priority, WorkQueue
 
 _SHARES = 8
 """No tenant has more than this part of the workers: one whose backend hangs leaves the others theirs."""
+_STUCK = 600.0
+"""Seconds. A pass makes some dozens of calls, and each ends after its timeout."""
 _RETRY = Backoff(base=1, cap=60)
 _RETRY_DENIED = Backoff(base=30, cap=600)
 
@@ -64,15 +76,19 @@ class Engine:
         self._queue = WorkQueue(tenant=tenant_namespace, share=max(1, workers // _SHARES), waited=_observe_wait)
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._started = False
+        self._busy_since: dict[Ref, float] = {}
         for priority in Priority:
             metrics.QUEUE_DEPTH.labels(priority.name.lower()).set_function(partial(self._queue.depth, priority))
         store.subscribe(self._changed)
 
     def start(self) -> None:
-        """Starts the workers. What the watches tell before that only fills the queue."""
+        """Looks at everything that is known, and starts the workers. What the watches tell before only fills the store."""
+        self._started = True
+        for resource in self._controllers:
+            for live in self._store.list(resource, "", {}):
+                self._own_changed(ref_of(live), None, live)
         for thread in self._threads:
             thread.start()
-        self._started = True
 
     def stop(self, timeout: float) -> bool:
         """Hands out no more work and waits, at most `timeout` seconds, for what is under way; whether that is over."""
@@ -85,26 +101,28 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether every worker is there, once they were started."""
-        return not self._started or all(thread.is_alive() for thread in self._threads)
+        """Whether every worker is there, and none has been in one pass for longer than calls can take."""
+        now = time.monotonic()
+        stuck = any(now - since > _STUCK for since in tuple(self._busy_since.values()))
+        return not stuck and (not self._started or all(thread.is_alive() for thread in self._threads))
 
     def notice(self, kind: str | None, live: Manifest) -> None:
         """Intake of Kopf's watch events (`kind`: ADDED, MODIFIED, DELETED, None for the initial list)."""
         if kind == "DELETED":
-            self._store.gone(ref_of(live), live["metadata"]["uid"])
+            metadata = live["metadata"]
+            self._store.gone(ref_of(live), metadata["uid"], int(metadata["resourceVersion"]))
         else:
             self._store.watched(live)
 
     def _changed(self, before: Manifest | None, after: Manifest | None) -> None:
         """Something that is watched is new, another, or gone."""
         live = after or before
-        if live is None:
+        if live is None or not self._started:
             return
         key = ref_of(live)
         if key.resource in self._controllers:
             self._own_changed(key, before, after)
-        elif self._started:
-            # before that, children are only the picture that the first passes look at
+        else:
             self._child_changed(key, before, after)
 
     def _own_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
@@ -115,14 +133,19 @@ class Engine:
         edited = before is not None or not observed(live)
         if after:
             self._ask(key, edited=edited)
-        if edited and key.resource is BINDING:
-            # the runtime is the one that acts on its bindings
-            self._ask(Ref(RUNTIME, key.namespace, live["spec"]["runtimeRef"]["name"]), edited=True)
+        if edited:
+            # the runtime is the one that acts on its bindings; a callee opens itself to its callers
+            for runtime in {name for m in (before, after) if m for name in runtimes_named(m)}:
+                self._ask(Ref(RUNTIME, key.namespace, runtime), edited=True)
 
     def _child_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
-        owner = owner_of(after or before or {})
-        if owner is None:
-            return
+        # both, because a label that was changed has changed the owner too
+        owners = {owner_of(manifest) for manifest in (before, after) if manifest}
+        for owner in owners:
+            if owner:
+                self._owned_changed(owner, key, before, after)
+
+    def _owned_changed(self, owner: Ref, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
         if key.resource is not POD:
             # one that was made anew has another uid, which only OpenBao can tell from the right one
             self._ask(owner, edited=before is None or after is None, priority=Priority.URGENT)
@@ -143,9 +166,11 @@ class Engine:
 
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
+            self._busy_since[key] = time.monotonic()
             try:
                 self._run(key)
             finally:
+                del self._busy_since[key]
                 self._queue.done(key)
 
     def _run(self, key: Ref) -> None:
@@ -250,7 +275,14 @@ def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
     metadata, status = pod["metadata"], pod.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     states = [(c["name"], c.get("ready"), sorted(c.get("state") or {})) for c in containers]
-    return metadata["uid"], "deletionTimestamp" in metadata, metadata.get("annotations"), status.get("phase"), states
+    return (
+        metadata["uid"],
+        "deletionTimestamp" in metadata,
+        metadata.get("labels"),
+        metadata.get("annotations"),
+        status.get("phase"),
+        states,
+    )
 
 
 def _observe_wait(priority: Priority, seconds: float) -> None:

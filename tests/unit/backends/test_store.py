@@ -57,8 +57,38 @@ def test_what_is_gone_stays_gone_whichever_news_comes_late() -> None:
 def test_the_end_of_a_predecessor_does_not_remove_its_successor() -> None:
     store, _ = listening()
     store.watched(made(version=4, uid="u2"))
-    store.gone(ref_of(made()), "u1")
+    store.gone(ref_of(made()), "u1", 9)
     assert store.get(ref_of(made()))
+
+
+def test_an_object_that_has_its_label_again_is_there_again() -> None:
+    store, told = listening()
+    store.watched(made(version=1))
+    store.gone(ref_of(made()), "u1", 2)
+    store.watched(made(version=1))
+    assert store.get(ref_of(made())) is None
+    store.watched(made(version=3))
+    assert version(store.get(ref_of(made()))) == "3"
+    assert told == [(None, "1"), ("1", None), (None, "3")]
+
+
+def test_a_late_end_does_not_remove_what_is_newer() -> None:
+    store, told = listening()
+    store.watched(made(version=5))
+    store.gone(ref_of(made()), "u1", 4)
+    assert version(store.get(ref_of(made()))) == "5"
+    assert told == [(None, "5")]
+
+
+def test_an_edit_that_the_answer_to_our_own_write_shows_first_is_told_once() -> None:
+    store, told = listening()
+    spec = {"runtimeRef": {"name": "agent"}}
+    store.watched(made(version=1, kind=BINDING, spec=spec))
+    told.clear()
+    store.written(made(version=11, kind=BINDING, spec=spec))
+    for number in (10, 11):
+        store.watched(made(version=number, kind=BINDING, spec=spec))
+    assert told == [("1", "11")]
 
 
 def test_a_list_removes_what_is_not_in_it_but_not_what_is_newer() -> None:

@@ -26,6 +26,7 @@ from unit.reconcile.world import World
 
 ACME = Ref(TENANT, "", "acme")
 AGENT = Ref(RUNTIME, "axon-acme", "agent")
+CALLER = Ref(RUNTIME, "axon-acme", "caller")
 BILLING = Ref(BINDING, "axon-acme", "billing")
 
 
@@ -60,7 +61,9 @@ class Intake:
     def gone(self, manifest: Manifest) -> dict[Ref, tuple[str, bool]]:
         """A watch tells that it is gone."""
         metadata = manifest["metadata"]
-        self.store.gone(Ref(_resource(manifest), metadata.get("namespace", ""), metadata["name"]), metadata["uid"])
+        self._version += 1
+        ref = Ref(_resource(manifest), metadata.get("namespace", ""), metadata["name"])
+        self.store.gone(ref, metadata["uid"], self._version)
         return self.taken()
 
     def taken(self) -> dict[Ref, tuple[str, bool]]:
@@ -106,13 +109,28 @@ def intake() -> Intake:
     intake.tell(own(AGENT, observed=True))
     intake.tell(own(BILLING, observed=True, **BINDING_SPEC))
     intake.engine.start()
+    intake.taken()
     return intake
 
 
 def test_at_the_start_what_was_carried_out_before_waits_behind_what_was_not() -> None:
     intake = Intake()
-    assert intake.tell(own(ACME, observed=True)) == {ACME: ("routine", False)}
-    assert intake.tell(own(AGENT, observed=False)) == {AGENT: ("urgent", True)}
+    intake.tell(own(ACME, observed=True))
+    intake.tell(own(AGENT, observed=False))
+    intake.engine.start()
+    assert intake.taken() == {AGENT: ("urgent", True), ACME: ("routine", False)}
+
+
+def test_a_standby_remembers_nothing_but_the_newest_state() -> None:
+    intake = Intake()
+    for generation in range(1, 4):
+        edited = own(BILLING, observed=False, **BINDING_SPEC)
+        edited["metadata"]["generation"] = generation
+        assert intake.tell(edited) == {}
+    assert intake.gone(edited) == {}
+    intake.tell(own(ACME, observed=True))
+    intake.engine.start()
+    assert intake.taken() == {ACME: ("routine", False)}
 
 
 def test_an_edited_binding_is_looked_at_with_its_runtime(intake: Intake) -> None:
@@ -165,12 +183,38 @@ def test_a_pods_probes_are_no_news_and_its_sidecar_is_news_for_runtime_and_bindi
     assert intake.gone(pod) == both
 
 
-def test_children_seen_before_the_start_are_only_the_picture() -> None:
-    assert Intake().tell(child(DEPLOYMENT, "rt-agent", **OF_AGENT)) == {}
+def test_a_label_that_is_taken_off_concerns_the_former_owner(intake: Intake) -> None:
+    wall = child(NETWORK_POLICY, "rt-agent", **OF_AGENT)
+    intake.tell(wall)
+    wall["metadata"]["labels"] = {TENANT_LABEL: "acme"}
+    assert intake.tell(wall) == {AGENT: ("urgent", False), ACME: ("urgent", False)}
+
+
+def test_a_caller_that_comes_changes_or_goes_concerns_its_callee(intake: Intake) -> None:
+    caller = own(CALLER, observed=False, connections=[{"runtime": "agent", "port": 1}])
+    both = {CALLER: ("urgent", True), AGENT: ("urgent", True)}
+    assert intake.tell(caller) == both
+    caller["metadata"]["generation"] = 2
+    caller["spec"]["connections"] = []
+    assert intake.tell(caller) == both
+    caller["metadata"]["generation"] = 3
+    assert intake.tell(caller) == {CALLER: ("urgent", True)}
+
+
+def test_an_edit_that_our_own_write_is_first_to_show_is_not_lost(intake: Intake) -> None:
+    edited = own(ACME, observed=True)
+    edited["metadata"] |= {"generation": 2, "resourceVersion": "1000"}
+    intake.store.written(edited)
+    assert intake.taken() == {ACME: ("urgent", True)}
+    intake.store.watched(edited)
+    assert intake.taken() == {}
 
 
 def test_a_process_works_on_its_own_shards_only() -> None:
     mine = shard_of("axon-acme")
-    assert Intake(owns=lambda shard: shard == mine).tell(own(ACME, observed=False))
-    assert not Intake(owns=lambda shard: shard != mine).tell(own(ACME, observed=False))
+    for owns, expected in ((mine.__eq__, {ACME: ("urgent", True)}), (mine.__ne__, {})):
+        intake = Intake(owns=owns)
+        intake.tell(own(ACME, observed=False))
+        intake.engine.start()
+        assert intake.taken() == expected
     assert shard_of("axon-acme") == mine, "a tenant and all that is in it share a shard"

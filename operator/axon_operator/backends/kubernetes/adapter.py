@@ -132,6 +132,8 @@ class KubernetesApi:
             try:
                 if response.status != 200:
                     raise _error(response.status, response.read(), "watch", ref)
+                # the server has accepted it, though nothing may happen for a minute
+                yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
                 for line in response.response:
                     self.answered_at = time.monotonic()
                     yield _event(json.loads(line), ref)

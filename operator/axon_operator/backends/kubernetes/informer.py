@@ -106,7 +106,8 @@ class Informer:
 
     def _take(self, kind: str, manifest: Manifest) -> None:
         if kind == "DELETED":
-            self._store.gone(ref_of(manifest), manifest["metadata"]["uid"])
+            metadata = manifest["metadata"]
+            self._store.gone(ref_of(manifest), metadata["uid"], int(metadata["resourceVersion"]))
         elif kind != "BOOKMARK":
             self._store.watched(manifest)
         self._version = int(manifest["metadata"]["resourceVersion"])

@@ -11,10 +11,23 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from axon_operator.domain.resources import Manifest, Ref, Resource, ref_of, runtimes_named
+from axon_operator.domain.resources import (
+    BINDING,
+    POD,
+    RUNTIME,
+    TENANT,
+    Manifest,
+    Ref,
+    Resource,
+    ref_of,
+    runtimes_named,
+)
 
 _BURIED: Final = 10_000
 """Uids of removed objects that are remembered; late news about them comes within seconds."""
+_FOR_EVER: Final = 2**63
+_SHARED: Final = frozenset({TENANT, RUNTIME, BINDING, POD})
+"""Kinds that others write too while the operator does."""
 
 Changed = Callable[[Manifest | None, Manifest | None], None]
 """(before, after): None before is a new object, None after one that is gone."""
@@ -45,7 +58,7 @@ class Store:
         self._watched = frozenset(watched)
         self._lock = threading.Lock()
         self._entries: dict[tuple[Resource, str], dict[str, _Entry]] = defaultdict(dict)
-        self._buried: dict[str, None] = {}
+        self._buried: dict[str, int] = {}
         self._listeners: list[Changed] = []
 
     def knows(self, resource: Resource) -> bool:
@@ -53,13 +66,18 @@ class Store:
         return resource in self._watched
 
     def subscribe(self, listener: Changed) -> None:
-        """Tells of every change that `watched`, `gone` or `prune` brings; not of our own writes."""
+        """Tells of every change of an object of ours or a pod, and of those that a watch brings of the others.
+
+        The answer to our own write can be the first to show somebody else's edit, and then the watch's telling of
+        it is old news. What is written only by the operator is told by the watch alone: each write would otherwise
+        cost another pass.
+        """
         self._listeners.append(listener)
 
     def get(self, ref: Ref) -> Manifest | None:
         """The object, or None if none is known."""
         with self._lock:
-            entry = self._of(ref.resource, ref.namespace).get(ref.name)
+            entry = self._entries.get((ref.resource, ref.namespace), {}).get(ref.name)
         return entry.manifest() if entry else None
 
     def list(self, resource: Resource, namespace: str, selector: Mapping[str, str]) -> tuple[Manifest, ...]:
@@ -72,12 +90,16 @@ class Store:
 
     def written(self, manifest: Manifest) -> None:
         """Our own write was answered with this object."""
-        if self.knows(ref_of(manifest).resource):
-            self._observe(manifest)
+        resource = ref_of(manifest).resource
+        if not self.knows(resource):
+            return
+        new, before = self._observe(manifest)
+        if new and resource in _SHARED:
+            self._tell(before, manifest)
 
     def removed(self, ref: Ref, uid: str) -> None:
         """Our own write has removed the object with this uid."""
-        self._remove(ref, uid)
+        self._remove(ref, uid, _FOR_EVER)
 
     def watched(self, manifest: Manifest) -> None:
         """A watch tells of this state."""
@@ -85,16 +107,16 @@ class Store:
         if new:
             self._tell(before, manifest)
 
-    def gone(self, ref: Ref, uid: str) -> None:
-        """A watch tells that the object with this uid is gone."""
-        before = self._remove(ref, uid)
+    def gone(self, ref: Ref, uid: str, version: int) -> None:
+        """A watch tells that the object with this uid is gone, or has lost the label by which it is watched."""
+        before = self._remove(ref, uid, version)
         if before:
             self._tell(before, None)
 
     def prune(self, resource: Resource, listed: set[tuple[str, str]], version: int) -> None:
         """After a complete list at a version: what is not in it, {(namespace, name)}, and not newer, is gone."""
         for ref, uid in self._absent(resource, listed, version):
-            self.gone(ref, uid)
+            self.gone(ref, uid, version)
 
     def __len__(self) -> int:
         """Number of objects."""
@@ -108,20 +130,23 @@ class Store:
         with self._lock:
             entries = self._of(ref.resource, ref.namespace)
             before = entries.get(ref.name)
-            if entry.uid in self._buried or (before is not None and before.version >= entry.version):
+            known = max(before.version if before else 0, self._buried.get(entry.uid, 0))
+            if entry.version <= known:
                 return False, None
             entries[ref.name] = entry
         return True, before.manifest() if before else None
 
-    def _remove(self, ref: Ref, uid: str) -> Manifest | None:
-        """What was known of the object. Later news of that uid is old news: watches and answers overtake each other."""
+    def _remove(self, ref: Ref, uid: str, version: int) -> Manifest | None:
+        """What was known of the object. What comes later of that uid up to that version is old news: watches and
+        answers overtake each other. What is newer is an object that has its label again.
+        """
         with self._lock:
-            self._buried[uid] = None
+            self._buried[uid] = version
             if len(self._buried) > _BURIED:
                 del self._buried[next(iter(self._buried))]
             entries = self._of(ref.resource, ref.namespace)
             entry = entries.get(ref.name)
-            if entry is None or entry.uid != uid:
+            if entry is None or entry.uid != uid or entry.version > version:
                 return None
             del entries[ref.name]
         return entry.manifest()
@@ -139,7 +164,7 @@ class Store:
     def _select(self, resource: Resource, namespace: str, wanted: Callable[[_Entry], bool]) -> tuple[Manifest, ...]:
         with self._lock:
             places = [namespace] if namespace else [where for kind, where in self._entries if kind is resource]
-            found = [e for where in places for e in self._of(resource, where).values() if wanted(e)]
+            found = [e for where in places for e in self._entries.get((resource, where), {}).values() if wanted(e)]
         return tuple(entry.manifest() for entry in found)
 
     def _of(self, resource: Resource, namespace: str) -> dict[str, _Entry]:

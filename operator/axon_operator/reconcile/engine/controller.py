@@ -113,6 +113,7 @@ class Controller(Generic[Input]):
         self._spread = spread
         self._settled: dict[Ref, _Settled] = {}
         self._expired: set[Ref] = set()
+        self._untold: dict[Ref, tuple[Ref, ...]] = {}
 
     def expire(self, key: Ref) -> None:
         """The next pass must ask all three systems. To be called from any thread."""
@@ -128,10 +129,17 @@ class Controller(Generic[Input]):
         live = self._claimed(key)
         if live is None:
             self._settled.pop(key, None)
+            self._untold.pop(key, None)
             return _NOTHING
         if not expired and (glance := self._glance(key, live)):
             return glance
-        done = self._full(key, live)
+        try:
+            done = self._full(key, live)
+        except BaseException:
+            # what was asked for, and what this pass has already changed, must not be lost with it
+            self._settled.pop(key, None)
+            self._expired.add(key)
+            raise
         if done.outcome.complete and done.next:
             self._settled[key] = self._settle(live, self._resync)
         else:
@@ -183,8 +191,14 @@ class Controller(Generic[Input]):
         before = _conditions(live)
         after = self._conditions(live, outcome, before, deleting=deleting)
         extra = {} if seen is None else self._reconciler.status(seen)
-        self._write_status(key, live, _status(live, after, extra, judged=judged))
         related = () if seen is None else self._reconciler.related(seen, outcome)
+        related = (*self._untold.pop(key, ()), *related)
+        try:
+            self._write_status(key, live, _status(live, after, extra, judged=judged))
+        except ReconcileError:
+            # the next pass finds nothing to change, and would tell nobody
+            self._untold[key] = related
+            raise
         return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live)
 
     def _claimed(self, key: Ref) -> Manifest | None:

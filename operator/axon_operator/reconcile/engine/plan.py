@@ -210,11 +210,7 @@ class VaultDelete(_Write):
         return str(self.path)
 
     def apply(self, to: Backends) -> None:
-        try:
-            to.vault.delete(self.path)
-        except ReconcileError:
-            if self.required:
-                raise
+        to.vault.delete(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +395,8 @@ def _apply_stage(
             perform(change, to, attempted)
             applied.append(change)
         except ReconcileError as error:
+            if isinstance(change, VaultDelete) and not change.required:
+                continue
             failure = failure or error
             if not stage.independent:
                 break
