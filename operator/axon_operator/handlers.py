@@ -63,9 +63,8 @@ def registry(operator: Operator, settings: Settings, watching: threading.Event) 
     async def cleanup(**_: Any) -> None:
         watching.clear()
         informers.stop()
-        operator.sweeper.stop()
         # a pass that does not end keeps the lease, which then runs out: it may still write until the process is gone
-        if await asyncio.to_thread(engine.stop, _STOP_TIMEOUT):
+        if await asyncio.to_thread(operator.stop, _STOP_TIMEOUT):
             await asyncio.to_thread(candidate.stop)
         for server in probes:
             server.shutdown()

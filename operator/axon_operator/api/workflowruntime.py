@@ -139,6 +139,9 @@ class WorkflowRuntimeStatus(ApiModel):
         default=None, description="Label selector of the pods, for the scale subresource.", max_length=512
     )
     service_account: str | None = Field(default=None, description="The pods' service account.", max_length=63)
+    service_account_uid: str | None = Field(
+        default=None, alias="serviceAccountUID", description="Which service account of that name it is.", max_length=63
+    )
     revision: str | None = Field(
         default=None, description="The set of credentials that pods are to serve.", max_length=64
     )

@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     """Seconds after which an orphan that lets somebody in is removed."""
     sweep_tenant_grace: Grace = 7 * 86400
     """Seconds after which the remains of a whole tenant, data included, are removed."""
-    backend_timeout: Seconds = 10
-    """Seconds for one answer of a backend."""
+    backend_timeout: Annotated[float, Field(gt=0, le=10)] = 10
+    """Seconds for one answer of a backend; no longer than the leader's fence."""
     workers: Annotated[int, Field(ge=1, le=256)] = 32
     """Objects worked on at the same time."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080

@@ -61,9 +61,12 @@ class Sweeper:
         """Starts the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Begins no more sweeps. One that is under way ends with the process; the fence stops its writes."""
+    def stop(self, timeout: float) -> bool:
+        """Begins no more sweeps, and waits at most `timeout` seconds for one that is under way; whether that is over."""
         self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -2,6 +2,7 @@
 
 import datetime
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,12 @@ class Operator:
     informers: Informers
     sweeper: Sweeper
     elector: Elector
+
+    def stop(self, timeout: float) -> bool:
+        """Begins no more work, and waits at most `timeout` seconds; whether all that was under way is over."""
+        deadline = time.monotonic() + timeout
+        worked = self.engine.stop(timeout)
+        return self.sweeper.stop(max(0.0, deadline - time.monotonic())) and worked
 
     @property
     def alive(self) -> bool:

@@ -33,6 +33,8 @@ from axon_operator.domain.resources import (
     NETWORK_POLICY,
     POD,
     RUNTIME,
+    SERVICE_ACCOUNT,
+    TENANT,
     Manifest,
     Ref,
     VaultPath,
@@ -98,6 +100,8 @@ class RuntimeSeen:
     recorded: tuple[str, ...] | ReconcileError
     """Uids of pods that have recorded a served revision."""
     client: Mapping[str, Any] | ReconcileError | Assumed | None
+    unmarked: bool
+    """The Tenant of this namespace lives, and the namespace does not carry its mark."""
 
 
 class RuntimeReconciler:
@@ -139,7 +143,12 @@ class RuntimeReconciler:
             vault=self._vault(names, tenant if open_ else None) if ask else ASSUMED,
             recorded=recorded,
             client=self._client(names, tenant if stays else None) if ask else ASSUMED,
+            unmarked=tenant is None and self._has_tenant(names.namespace),
         )
+
+    def _has_tenant(self, namespace: str) -> bool:
+        name = namespace.removeprefix("axon-")
+        return name != namespace and self._to.kubernetes.get(Ref(TENANT, "", name)) is not None
 
     def _keys(
         self, tenant: TenantView | None, candidates: Sequence[bindings.Binding], *, ask: bool
@@ -199,6 +208,10 @@ class RuntimeReconciler:
             "selector": ",".join(f"{name}={value}" for name, value in labels.items()),
             "serviceAccount": seen.names.principal,
         }
+        account = seen.children.get(Ref(SERVICE_ACCOUNT, seen.names.namespace, seen.names.principal))
+        if account is not None:
+            # another one than a pass has judged ends the trust in this status
+            status["serviceAccountUID"] = account["metadata"]["uid"]
         if revision := revision_of(published_revision(_config(seen))):
             status["revision"] = revision
         return status
@@ -208,7 +221,7 @@ class RuntimeReconciler:
 
         Itself, if it has published another revision: the status tells what was read before.
         """
-        if not outcome.applied:
+        if not outcome.applied and not (seen.deleting and outcome.complete):
             return ()
         namespace = seen.names.namespace
         before = published_revision(_config(seen))
@@ -506,6 +519,9 @@ def _workload_teardown(seen: RuntimeSeen) -> Stage:
 
 def _vault_teardown(seen: RuntimeSeen) -> Stage:
     """Where the tenant is going too, its whole namespace is: nothing to remove one by one."""
+    if seen.unmarked:
+        message = f"Namespace {seen.names.namespace} has lost the mark of its Tenant, so what the runtime has in OpenBao and Keycloak cannot be removed; see the Tenant's status."
+        raise Waiting(Reason.TENANT_NOT_READY, message, after=30)
     if seen.tenant and seen.tenant.spec.suspended and not seen.tenant.deleting:
         message = "The tenant is suspended and its OpenBao namespace locked; the runtime's role is removed when it is resumed or deleted."
         raise Waiting(Reason.SUSPENDED, message, after=60)

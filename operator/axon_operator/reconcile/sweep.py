@@ -141,6 +141,8 @@ class Look:
     """Places that could not be looked at, or were not: what is remembered there stays as it is."""
     inhabited: frozenset[str] = frozenset()
     """Namespaces of no living Tenant in which there are runtimes or bindings."""
+    tenants: int = field(kw_only=True)
+    """Number of living Tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,14 @@ def judge(memory: Mapping[Trace, float], look: Look, now: float, graces: Graces)
         if trace in orphans or (trace.place in look.blind and trace.owner not in look.living)
     }
     remembered = {**dict.fromkeys(orphans, now), **kept}
+    dead = {(trace.tenant, trace.owner) for trace in remembered if trace.fate is Fate.TENANT}
+    # more dead than alive: rather a restored cluster, or a second one on the same OpenBao, than so many accidents
+    plausible = len(dead) < look.tenants
     old = frozenset(trace for trace in orphans if now - remembered[trace] >= graces.of(trace))
     due = frozenset(
-        trace for trace in old if trace.fate is Fate.ACCESS or _whole_tenant_is_due(trace, remembered, old, look)
+        trace
+        for trace in old
+        if trace.fate is Fate.ACCESS or (plausible and _whole_tenant_is_due(trace, remembered, old, look))
     )
     return Verdict(remembered, orphans - memory.keys(), due)
 
@@ -255,7 +262,8 @@ class Sweep:
         parts = self._look(before)
         # an object that went or came while we looked counts as living: its things were on their way
         living = before | self._living()
-        look = Look(frozenset(parts.traces), living, frozenset(parts.blind), self._inhabited(living))
+        tenants = len(self._to.kubernetes.list(TENANT, ""))
+        look = Look(frozenset(parts.traces), living, frozenset(parts.blind), self._inhabited(living), tenants=tenants)
         verdict = judge(self._memory, look, self._clock(), self._graces)
         removed, failed = self._remove(verdict.due)
         self._memory = {trace: since for trace, since in verdict.memory.items() if trace not in removed}

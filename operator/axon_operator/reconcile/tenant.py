@@ -76,7 +76,7 @@ _ROLES = f"auth/{RUNTIME_AUTH_MOUNT}/role"
 _POLL = 1.0
 """Seconds between looks at something that is being deleted."""
 
-_REVOKED = 0.5
+_REVOKED = 1.0
 """Seconds until a look shows that a revocation is done; it nearly always is at once."""
 
 _RECORDED = ("namespace", "vaultNamespace", "realm")
@@ -216,8 +216,9 @@ class TenantReconciler:
         return {**seen.recorded, **{field: name for field, (name, is_ours) in ours.items() if is_ours}}
 
     def related(self, seen: TenantSeen, outcome: Outcome) -> tuple[Ref, ...]:
-        """The tenant's objects, whenever something about the tenant changed."""
-        return tuple(ref_of(m) for m in seen.tenants_objects) if outcome.applied or seen.changed else ()
+        """The tenant's objects, whenever something about the tenant changed; a repeated revocation concerns none."""
+        changed = seen.changed or any(change != _revoke(seen.names) for change in outcome.applied)
+        return tuple(ref_of(m) for m in seen.tenants_objects) if changed else ()
 
     def _asked(self, names: TenantNames, spec: TenantSpec, live: Manifest, first: Waiting | None) -> dict[str, Any]:
         """What OpenBao and Keycloak say, unless something else has to be done first."""

@@ -114,6 +114,32 @@ def test_failures_of_one_tenant_alone_do_not() -> None:
     assert reaches(breakers, "b")
 
 
+def test_hanging_tenants_do_not_keep_a_well_one_from_its_backend() -> None:
+    clock = Clock()
+    breakers = Breakers(clock)
+    for _ in range(200):
+        for tenant in ("a", "b", "c"):
+            fail(breakers, tenant)
+        clock.now += 3.0
+    clock.now += 31
+    for tenant in ("a", "b", "c"):
+        fail(breakers, tenant)
+    assert reaches(breakers, "well")
+    for tenant in ("a", "b", "c"):
+        fail(breakers, tenant)
+    assert reaches(breakers, "well")
+
+
+def test_a_tenant_that_is_gone_is_forgotten() -> None:
+    clock = Clock()
+    breakers = Breakers(clock)
+    for _ in range(3):
+        fail(breakers, "gone")
+    clock.now += 4000
+    fail(breakers, "another")
+    assert breakers.open() == 0
+
+
 @pytest.mark.parametrize("error", [Denied(Reason.VAULT_DENIED, "No."), Terminal(Reason.INVALID_SPEC, "Wrong.")])
 def test_an_answer_that_refuses_is_an_answer(error: ReconcileError) -> None:
     breakers = Breakers(Clock())

@@ -108,6 +108,6 @@ def test_it_begins_only_when_it_may_and_goes_on_after_a_defect(*, may_begin: boo
     deadline = time.monotonic() + (5 if may_begin else 0.2)
     while script.runs < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    sweeper.stop()
+    sweeper.stop(5)
     assert (script.runs >= 3) is may_begin
     count(())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from axon_operator.backends.errors import ReconcileError
 from axon_operator.domain.names import RECONCILE_ANNOTATION
 from axon_operator.domain.resources import BINDING, CONFIG_MAP, NETWORK_POLICY, RUNTIME, TENANT, Ref, Resource
 from axon_operator.reconcile.binding import BindingReconciler
@@ -38,6 +39,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self.asked: Counter[str] = Counter()
         self.now = 1000.0
+        self.related: tuple[Ref, ...] = ()
         real = world.backends
         vault: Any = Counting(real.vault, self.asked)
         keycloak: Any = Counting(real.keycloak, self.asked)
@@ -59,7 +61,7 @@ class Process:
     def look(self, ref: Ref) -> int:
         """One pass; how many calls it made of OpenBao and Keycloak."""
         self.asked.clear()
-        self._controllers[ref.resource].run(ref)
+        self.related = self._controllers[ref.resource].run(ref).related
         return sum(self.asked.values())
 
     def expire(self, ref: Ref) -> None:
@@ -149,3 +151,31 @@ def test_what_is_not_ready_is_never_only_glanced_at(ref: Ref) -> None:
     world = settled()
     world.objects[ref]["status"]["conditions"][0]["status"] = "False"
     assert Process(world).look(ref) > 0
+
+
+def test_a_pass_that_fails_half_way_is_made_again_in_full_and_tells_whom_it_concerned() -> None:
+    world = settled()
+    process = Process(world)
+    world.objects[AGENT]["spec"]["ports"] = [{"name": "http", "port": 9090}]
+    world.objects[AGENT]["metadata"]["generation"] = 2
+    process.expire(AGENT)
+    world.refused.add(("patch_status", AGENT))
+    with pytest.raises(ReconcileError):
+        process.look(AGENT)
+    world.refused.clear()
+    assert process.look(AGENT) > 0
+    assert BILLING in process.related
+
+
+def test_another_lifetime_of_a_login_is_a_change_that_is_seen() -> None:
+    world = settled()
+    process = Process(world)
+    world.objects[BILLING]["spec"]["ttl"] = "5m"
+    assert process.look(AGENT) > 0
+
+
+def test_another_service_account_than_the_one_that_was_judged_is_seen_after_a_start() -> None:
+    world = settled()
+    account = next(r for r in world.objects if r.resource.kind == "ServiceAccount")
+    world.objects[account]["metadata"]["uid"] = "another"
+    assert Process(world).look(AGENT) > 0

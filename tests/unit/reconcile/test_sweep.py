@@ -114,7 +114,7 @@ def test_nothing_living_young_unseen_or_lived_in_is_ever_due(steps: list[Step]) 
         for t in seen:
             if t.owner not in step.living:
                 since.setdefault(t, now)
-        verdict = judge(memory, Look(seen, step.living, step.blind, step.inhabited), now, GRACES)
+        verdict = judge(memory, Look(seen, step.living, step.blind, step.inhabited, tenants=100), now, GRACES)
         assert dict(verdict.memory) == since
         assert verdict.new == frozenset(since) - memory.keys()
         for t in verdict.memory.keys() | verdict.new | verdict.due:
@@ -134,7 +134,7 @@ def test_nothing_living_young_unseen_or_lived_in_is_ever_due(steps: list[Step]) 
 @given(STEPS)
 def test_the_order_of_what_a_look_shows_and_a_repeated_look_change_nothing(steps: list[Step]) -> None:
     for step in steps:
-        look = Look(seen_of(step), step.living, step.blind, step.inhabited)
+        look = Look(seen_of(step), step.living, step.blind, step.inhabited, tenants=100)
         once = judge({}, look, 0, GRACES)
         again = judge(once.memory, look, 0, GRACES)
         assert (again.memory, again.new) == (once.memory, frozenset())
@@ -142,7 +142,10 @@ def test_the_order_of_what_a_look_shows_and_a_repeated_look_change_nothing(steps
 
 def test_what_was_owned_again_starts_anew() -> None:
     orphan = trace("a", Fate.ACCESS, OPENBAO)
-    dead, living = Look(frozenset({orphan}), frozenset()), Look(frozenset({orphan}), frozenset({"a"}))
+    dead, living = (
+        Look(frozenset({orphan}), frozenset(), tenants=100),
+        Look(frozenset({orphan}), frozenset({"a"}), tenants=100),
+    )
     memory = judge({}, dead, 0, GRACES).memory
     assert judge(memory, dead, 10, GRACES).due == {orphan}
     memory = judge(memory, living, 11, GRACES).memory
@@ -152,8 +155,8 @@ def test_what_was_owned_again_starts_anew() -> None:
 
 def test_a_whole_tenant_waits_for_its_youngest_part() -> None:
     first, second = (trace("a", Fate.TENANT, place) for place in (KUBERNETES, OPENBAO))
-    memory = judge({}, Look(frozenset({first}), frozenset()), 0, GRACES).memory
-    both = Look(frozenset({first, second}), frozenset())
+    memory = judge({}, Look(frozenset({first}), frozenset(), tenants=100), 0, GRACES).memory
+    both = Look(frozenset({first, second}), frozenset(), tenants=100)
     memory = judge(memory, both, 50, GRACES).memory
     assert judge(memory, both, 149, GRACES).due == frozenset()
     assert judge(memory, both, 150, GRACES).due == {first, second}
@@ -232,8 +235,10 @@ class Place:
 
 @pytest.fixture
 def place() -> Place:
-    """A living tenant with a living runtime."""
+    """A living tenant with a living runtime, and more that live than could ever be lost at once."""
     place = Place()
+    for name in ("one", "two", "three"):
+        place.world.add(own_kind(TENANT, name, f"uid-{name}"))
     place.world.add(own_kind(TENANT, LIVE.tenant, LIVE.uid))
     place.world.add(own_kind(RUNTIME, AGENT.runtime, AGENT.uid, AGENT.namespace))
     add_tenant(place.world, LIVE)
@@ -439,3 +444,15 @@ def test_every_kind_that_can_be_found_has_its_metric(place: Place) -> None:
     add_runtime(place.world, LOST, LIVE)
     add_tenant(place.world, DEAD)
     assert kinds(place.run().known) <= set(KINDS)
+
+
+def test_where_not_more_live_than_are_dead_no_tenant_is_removed() -> None:
+    """A restored cluster, or a second one on the same OpenBao, sees all tenants of the other as dead."""
+    place = Place()
+    place.world.add(own_kind(TENANT, LIVE.tenant, LIVE.uid))
+    add_tenant(place.world, LIVE)
+    add_tenant(place.world, DEAD)
+    place.run()
+    assert not place.run(after=10_000).removed
+    place.world.add(own_kind(TENANT, "another", "uid-another"))
+    assert len(place.run(after=1).removed) == 3

@@ -148,6 +148,7 @@ class _Kube:
             raise Transient(Reason.KUBERNETES_UNAVAILABLE, "away")
 
     def patch_status(self, ref: Ref, status: Mapping[str, Any]) -> None:
+        self._reach("patch_status", ref)
         self._w.objects[ref]["status"] = copy.deepcopy(dict(status))
         self._w.status_writes += 1
         self._w.wrote()
