@@ -170,12 +170,13 @@ class Population:
             suspended=False,
             isolated=False,
         )
-        self._children(runtime)
+        account = self._children(runtime)
         status = {
             "replicas": 1,
             "readyReplicas": 1,
             "selector": ",".join(f"{label}={value}" for label, value in runtime.labels.items()),
             "serviceAccount": runtime.names.principal,
+            "serviceAccountUID": account,
             "revision": revision_of(runtime.publication),
         }
         self._settle(made, _RUNTIME_CONDITIONS, status)
@@ -184,7 +185,8 @@ class Population:
             self._settle(binding, (ConditionType.DELIVERED,), served, message="Every pod serves it.")
         return _Made(tenant, dict(runtimes.keycloak_client(runtime).body))
 
-    def _children(self, runtime: runtimes.Runtime) -> None:
+    def _children(self, runtime: runtimes.Runtime) -> str:
+        """Makes them; returns the uid of the service account."""
         account = self._kube.create(runtimes.service_account(runtime))
         for planned in (
             runtimes.network_policy(runtime, (), self._platform),
@@ -202,6 +204,7 @@ class Population:
             self._vault.write(resource.at, resource.body)
         record = runtimes.served_path(runtime.names, runtime.tenant, pod["metadata"]["uid"])
         self._bao.admin("POST", f"axon/{record.namespace}", record.path, {"revision": runtime.publication})
+        return str(account["metadata"]["uid"])
 
     def _settle(
         self, made: Manifest, kinds: Iterable[ConditionType], extra: dict[str, Any], message: str = "As planned."
