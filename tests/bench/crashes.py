@@ -65,6 +65,8 @@ class _Process:
 
     def __init__(self, settings: Settings, life: "_Life", tap: Tap) -> None:
         self._life = life
+        self._tap = tap
+        self._woken = False
         platform, to = settings.platform(), tap.over(_backends(settings))
         reconcilers: tuple[Reconciler[Any], ...] = (
             TenantReconciler(to, platform),
@@ -96,15 +98,17 @@ class _Process:
         """
         deadline = time.monotonic() + _PATIENCE
         while True:
+            written, self._woken = len(self._tap.writes), False
             unfinished = [problem for manifest in self._life.objects() for problem in self._pass(manifest)]
             moved = self._life.cluster.step()
             if moved:
                 self.resync(RUNTIME, BINDING)
-            if not (unfinished or moved):
+            active = moved or self._woken or len(self._tap.writes) > written
+            if not (unfinished or active):
                 return
             if time.monotonic() > deadline:
-                raise NotSettledError("; ".join(unfinished) or "the cluster's own part never ends")
-            if not moved:
+                raise NotSettledError("; ".join(unfinished) or "something is written in every round")
+            if not active:
                 time.sleep(_PAUSE)
 
     def resync(self, *resources: Resource) -> None:
@@ -114,7 +118,7 @@ class _Process:
                 self._expire(ref_of(manifest))
 
     def _pass(self, manifest: Manifest) -> list[str]:
-        """What is not as declared, or was not until now."""
+        """What is not as declared."""
         key = ref_of(manifest)
         try:
             done = self._controllers[key.resource].run(key)
@@ -124,8 +128,7 @@ class _Process:
             self._expire(related)
         if done.next is None and key.resource is BINDING:
             self._edited(manifest)
-        changed = [f"{key}: {change}" for change in done.outcome.applied]
-        return [*(f"{key}: {error.reason}: {error.message}" for error in done.outcome.errors), *changed]
+        return [f"{key}: {error.reason}: {error.message}" for error in done.outcome.errors]
 
     def _edited(self, manifest: Manifest) -> None:
         """As the engine: a binding's runtime is the one that acts on it."""
@@ -135,6 +138,7 @@ class _Process:
             self._expire(Ref(RUNTIME, key.namespace, manifest["spec"]["runtimeRef"]["name"]))
 
     def _expire(self, key: Ref) -> None:
+        self._woken = True
         self._controllers[key.resource].expire(key)
 
 

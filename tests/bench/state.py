@@ -94,7 +94,8 @@ class Reader:
         realm = self._keycloak.read(RealmPath(tenant.realm))
         if realm is None:
             return {}
-        state: State = {"Keycloak realm": _sorted(realm)}
+        # since when tokens count again: a time; whether sessions were ever ended is what counts
+        state: State = {"Keycloak realm": {**_sorted(realm), "notBefore": bool(realm.get("notBefore"))}}
         for part in _REALM_PARTS:
             for item in self._keycloak.list(RealmPath(tenant.realm, part)):
                 name = item.get("clientId") or item.get("alias") or item.get("name")
