@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from axon_testbed.errors import BedError
-from bench import scenarios, soak
+from bench import crashes, scenarios, soak
 from bench.bed import Bed, bed
 from bench.options import Options
-from bench.population import Size, skewed, spread
+from bench.population import NOBODY, Size, skewed, spread
 from bench.report import Row, show, write
 from servers.processes import ServerError
 
@@ -24,9 +24,12 @@ def main() -> int:
     parser.add_argument("--scale", type=float, help="1 is 10,000 objects")
     parser.add_argument("--edits", type=int, help="edits per measurement")
     parser.add_argument("--minutes", type=float, help="length of each outage of a soak")
-    parser.add_argument("--only", choices=(*_BENCHES, *soak.TROUBLES), nargs="+", help="some of the measurements")
+    parser.add_argument("--every", type=int, help="of the points at which the operator can crash, every so many")
+    parser.add_argument(
+        "--only", choices=(*_BENCHES, *soak.TROUBLES, crashes.NAME), nargs="+", help="some of the measurements"
+    )
     given = parser.parse_args()
-    named = {name: value for name in ("scale", "edits", "minutes") if (value := getattr(given, name)) is not None}
+    named = {name: value for name in _OVERRIDES if (value := getattr(given, name)) is not None}
     options = dataclasses.replace(Options.from_environment(_SCALES[given.what]), **named)
     rows: list[Row] = []
     failed = False
@@ -38,11 +41,12 @@ def main() -> int:
         failed = True
     finally:
         show(f"{given.what}, scale {options.scale:g}", rows)
-        settings = {"scale": options.scale, "edits": options.edits, "minutes": options.minutes}
+        settings = {name: getattr(options, name) for name in _OVERRIDES}
         print(f"JSON: {write(options.results, given.what, settings, rows)}")
     return 1 if failed or any(row.met is False for row in rows) else 0
 
 
+_OVERRIDES = ("scale", "edits", "minutes", "every")
 _SCALES = {"bench": 1.0, "soak": 0.05}
 """A soak is about behaviour: with few objects every one of them is looked at often."""
 
@@ -68,8 +72,12 @@ def _bench(options: Options, only: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _soak(options: Options, only: Sequence[str] | None) -> Iterator[Row]:
-    with _bed(spread(options.scale)) as running:
-        yield from soak.run(running, options, only or soak.TROUBLES)
+    if troubles := [name for name in soak.TROUBLES if not only or name in only]:
+        with _bed(spread(options.scale)) as running:
+            yield from soak.run(running, options, troubles)
+    if not only or crashes.NAME in only:
+        with _bed(NOBODY) as running:
+            yield from crashes.run(running, options.every)
 
 
 @contextmanager

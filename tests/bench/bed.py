@@ -53,6 +53,10 @@ class Bed:
     proxy: Proxy
     operator: Operator
     audit: AuditLog
+    settings: Settings
+    """The operator's."""
+    kubeconfig: str
+    """The operator's."""
     tenants: tuple[Tenant, ...]
     objects: int
     """Tenants, runtimes and bindings: each gets a pass when the operator starts."""
@@ -70,10 +74,8 @@ def bed(folder: Path, size: Size) -> Iterator[Bed]:
         env = _environment(folder, server, bao, proxy)
         operator = Operator(folder, env)
         stack.callback(operator.stop)
-        started = time.monotonic()
-        say(f"seeding {size.runtimes} runtimes and {size.objects - size.runtimes} bindings of {size.tenants} tenants")
-        tenants = _population(env, server.kube, bao).make(size)
-        say(f"seeded in {time.monotonic() - started:.0f} s")
+        settings = _settings(env)
+        tenants = _seed(_population(settings, server.kube, bao), size) if size.tenants else ()
         yield Bed(
             server=server,
             kube=server.kube,
@@ -82,6 +84,8 @@ def bed(folder: Path, size: Size) -> Iterator[Bed]:
             proxy=proxy,
             operator=operator,
             audit=AuditLog(server.audit_log),
+            settings=settings,
+            kubeconfig=env["KUBECONFIG"],
             tenants=tenants,
             objects=size.objects + size.tenants,
         )
@@ -164,8 +168,15 @@ def _environment(folder: Path, server: KubeServer, bao: Bao, proxy: Proxy) -> di
     }
 
 
-def _population(env: dict[str, str], kube: Kube, bao: Bao) -> Population:
-    settings = _settings(env)
+def _seed(population: Population, size: Size) -> tuple[Tenant, ...]:
+    started = time.monotonic()
+    say(f"seeding {size.runtimes} runtimes and {size.objects - size.runtimes} bindings of {size.tenants} tenants")
+    tenants = population.make(size)
+    say(f"seeded in {time.monotonic() - started:.0f} s")
+    return tenants
+
+
+def _population(settings: Settings, kube: Kube, bao: Bao) -> Population:
     vault = OpenBao(
         OpenBaoSettings(
             bao.address, bao.ca_file, settings.vault_token_file, settings.vault_namespace, settings.vault_auth_mount

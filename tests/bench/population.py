@@ -30,7 +30,6 @@ from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import (
     BINDING,
     DEPLOYMENT,
-    POD,
     RESOURCE_QUOTA,
     RUNTIME,
     TENANT,
@@ -42,6 +41,7 @@ from axon_operator.domain.resources import (
 )
 from axon_operator.reconcile.engine.plan import Outcome, Stage, StageOutcome
 from axon_operator.reconcile.engine.summary import Observation, conditions
+from bench.pods import pod_of, running
 from servers.bao import Bao
 from servers.kube import Kube
 
@@ -93,6 +93,9 @@ def skewed(scale: float) -> Size:
     """The same number of objects, half of them in one tenant."""
     even = spread(scale)
     return Size(even.tenants, even.runtimes, even.runtimes // 2)
+
+
+NOBODY: Final = Size(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +201,8 @@ class Population:
         counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), 1)
         generation = deployment["metadata"]["generation"]
         self._kube.set_status(ref_of(deployment), {"observedGeneration": generation, **counts})
-        pod = self._kube.create(_pod(deployment, runtime))
-        self._kube.set_status(ref_of(pod), _running(pod))
+        pod = self._kube.create(pod_of(deployment, 0, {REVISION_ANNOTATION: runtime.publication}))
+        self._kube.set_status(ref_of(pod), running(pod))
         for resource in (runtimes.vault_policy(runtime), runtimes.vault_role(runtime, account["metadata"]["uid"])):
             self._vault.write(resource.at, resource.body)
         record = runtimes.served_path(runtime.names, runtime.tenant, pod["metadata"]["uid"])
@@ -246,32 +249,6 @@ def _object(resource: Resource, namespace: str, name: str, spec: dict[str, Any])
     if namespace:
         metadata["namespace"] = namespace
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
-
-
-def _pod(deployment: Manifest, runtime: runtimes.Runtime) -> Manifest:
-    template = deployment["spec"]["template"]
-    metadata = {
-        "name": f"{runtime.names.principal}-0",
-        "namespace": runtime.names.namespace,
-        "labels": template["metadata"]["labels"],
-        "annotations": {REVISION_ANNOTATION: runtime.publication},
-    }
-    spec = {**template["spec"], "nodeName": "node"}
-    return {"apiVersion": POD.api_version, "kind": POD.kind, "metadata": metadata, "spec": spec}
-
-
-def _running(pod: Manifest) -> dict[str, Any]:
-    def state(container: dict[str, Any]) -> dict[str, Any]:
-        started = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
-        fixed = {"image": container["image"], "imageID": "", "ready": True, "restartCount": 0, "started": True}
-        return {"name": container["name"], "state": started, **fixed}
-
-    return {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True"}],
-        "initContainerStatuses": [state(c) for c in pod["spec"]["initContainers"]],
-        "containerStatuses": [state(c) for c in pod["spec"]["containers"]],
-    }
 
 
 def _in_parallel(what: str, work: Callable[[Any], T], jobs: Sequence[Any]) -> list[T]:

@@ -130,8 +130,14 @@ class Proxy:
 
     def stop(self) -> None:
         """Ends the thread; connections end with it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(5)
+
+    def _end(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        # behind what the cancelled tasks still have to do
+        self._loop.call_soon(self._loop.stop)
 
     def _lift(self) -> None:
         self._lifted.set()

@@ -26,6 +26,8 @@ class Row:
     goal: float | None = None
     """At most this; None where a number is only shown."""
     note: str = ""
+    detail: tuple[str, ...] = ()
+    """Only in the JSON."""
 
     @property
     def met(self) -> bool | None:

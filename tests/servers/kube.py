@@ -23,6 +23,7 @@ from servers.processes import Process, ServerError, free_port
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _NAMESPACE_EXISTS = 409
+_NOT_FOUND = 404
 _BINARIES = ("etcd", "kube-apiserver")
 
 
@@ -68,10 +69,16 @@ class Kube:
         found: Manifest = self.call("GET", _path(ref.resource, ref.namespace, ref.name))
         return found
 
-    def list(self, resource: Resource, query: str = "") -> list[Manifest]:
-        """All objects of a kind, in all namespaces."""
-        found: list[Manifest] = self.call("GET", f"{_path(resource, '')}?{query}")["items"]
-        return found
+    def find(self, ref: Ref) -> Manifest | None:
+        """An object that need not exist."""
+        found: Manifest = self.call("GET", _path(ref.resource, ref.namespace, ref.name), also=_NOT_FOUND)
+        return None if found["kind"] == "Status" else found
+
+    def list(self, resource: Resource, query: str = "", *, namespace: str = "") -> list[Manifest]:
+        """All objects of a kind, in a namespace or in all."""
+        items = self.call("GET", f"{_path(resource, namespace)}?{query}")["items"]
+        # those of built-in kinds come without it
+        return [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in items]
 
     def create(self, manifest: Manifest) -> Manifest:
         ref = ref_of(manifest)
@@ -91,7 +98,8 @@ class Kube:
         self.call("PATCH", path, patch, content="application/json-patch+json")
 
     def delete(self, ref: Ref) -> None:
-        self.call("DELETE", _path(ref.resource, ref.namespace, ref.name))
+        """At once also where a kubelet would have to stop something first."""
+        self.call("DELETE", f"{_path(ref.resource, ref.namespace, ref.name)}?gracePeriodSeconds=0")
 
     def is_ready(self) -> bool:
         try:

@@ -73,6 +73,9 @@ _LOGINS = f"sys/leases/lookup/auth/{RUNTIME_AUTH_MOUNT}/login"
 """Where OpenBao lists the leases of logins; the ids stay in memory for as long as it takes to count them."""
 _ROLES = f"auth/{RUNTIME_AUTH_MOUNT}/role"
 
+_SESSIONS_ENDED = "notBefore"
+"""Field of a realm: since when its tokens count. Keycloak sets it when all sessions are ended."""
+
 _POLL = 1.0
 """Seconds between looks at something that is being deleted."""
 
@@ -388,11 +391,15 @@ def _identity_stage(seen: TenantSeen, platform: Platform) -> Stage:
         return Stage(ConditionType.IDENTITY_READY, creates, _JUST_MADE)
     _require_realm_owner(keycloak, names)
     changes: list[Change] = []
+    closes = seen.spec.suspended and bool(keycloak.realm.get("enabled"))
+    opens = not seen.spec.suspended and not keycloak.realm.get("enabled")
     if not as_planned(keycloak.realm, planned.body):
-        changes.append(RealmUpdate(planned.at, with_live_attributes(planned.body, keycloak.realm)))
-    if bool(keycloak.realm.get("enabled")) is seen.spec.suspended:
+        # the time that ending the sessions sets: as long as it is missing, that is still to be done
+        body = {**planned.body, _SESSIONS_ENDED: 0} if closes else planned.body
+        changes.append(RealmUpdate(planned.at, with_live_attributes(body, keycloak.realm)))
+    if closes or opens or (seen.spec.suspended and not keycloak.realm.get(_SESSIONS_ENDED)):
         # while the realm is disabled, so that no session begins after it: behind closing, and before opening again
-        changes.insert(1 if seen.spec.suspended else 0, RealmLogout(names.realm))
+        changes.insert(1 if closes else 0, RealmLogout(names.realm))
     changes += realm_changes(contents, keycloak.contents)
     return Stage(ConditionType.IDENTITY_READY, tuple(changes), reason=reason, message=message)
 

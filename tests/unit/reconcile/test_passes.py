@@ -222,6 +222,7 @@ def test_a_crash_behind_any_write_of_a_suspension_or_a_resumption_converges() ->
         until_done(world, lambda w: settle(w, ACME, AGENT, BILLING))
         closed = state(world)
         assert not world.logins
+        assert not world.sessions, f"crash behind write {fuse}"
         # somebody came in between the look and the lock
         world.logins[NAMES.vault_namespace] = 1
         world.sessions["axon-acme"] = 1
@@ -556,6 +557,7 @@ def test_suspension_locks_disables_and_closes_and_can_be_taken_back() -> None:
     resume(world)
     settle(world, ACME, AGENT, BILLING)
     world.vault_namespace(NAMES.vault_namespace).pop("locked")
+    assert world.realms[RealmPath("axon-acme")].pop("notBefore"), "sessions ended"
     assert state(world)[1:] == before
     assert ready(world, AGENT)["status"] == "True"
 

@@ -257,6 +257,7 @@ class _Keycloak:
 
     def logout_all(self, realm: str) -> None:
         self._w.sessions.pop(realm, None)
+        self._w.realms[RealmPath(realm)]["notBefore"] = 1
         self._w.wrote()
 
 
