@@ -1,6 +1,6 @@
 """The Kopf handlers. Kopf gives us the process, the login and the watches of our kinds; nothing else.
 
-The handlers of our kinds are a dumb intake: they put the object's key into our queue. Kopf's own state
+The handlers of our kinds are a dumb intake: they hand the object to the store, which tells the queue. Kopf's own state
 machine writes annotations per object, has no bound on concurrency that works and loses deletions of
 watched children (measured, docs/design-notes.md), so none of it is used.
 """
@@ -34,7 +34,7 @@ log = structlog.stdlib.get_logger("axon_operator")
 def registry(operator: Operator, settings: Settings, watching: threading.Event) -> kopf.OperatorRegistry:
     """All handlers, bound to one operator. `watching` is set by Kopf when the startup handler is done.
 
-    Every process watches and fills its queue; the workers start in the one that leads.
+    Every process watches; the one that leads fills its queue from what it knows, and works.
     """
     handlers = kopf.OperatorRegistry()
     probes: list[ThreadingHTTPServer] = []

@@ -60,7 +60,7 @@ class Reason(StrEnum):
     DELETING = "Deleting"
     """The object is being torn down."""
     TENANT_NOT_READY = "TenantNotReady"
-    """The guards of the tenant's Kubernetes namespace do not all stand yet, and without them no pod may start."""
+    """The tenant's namespace lacks its guards or its mark, or the tenant is being deleted; see the Tenant's status."""
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
     """`spec.runtimeRef.name` names no WorkflowRuntime in this namespace (yet)."""
     SOURCE_MISSING = "SourceMissing"

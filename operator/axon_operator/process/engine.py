@@ -19,6 +19,7 @@ from axon_operator.backends.kubernetes.store import Store
 from axon_operator.domain.names import (
     FINALIZER,
     RECONCILE_ANNOTATION,
+    REVISION_ANNOTATION,
     RUNTIME_LABEL,
     TENANT_LABEL,
     TenantNames,
@@ -127,8 +128,8 @@ class Engine:
 
     def _own_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
         live = after or before or {}
-        if before and after and fingerprint(before) == fingerprint(after):
-            return  # our own status writes come back; they change nothing that a pass depends on
+        if before and after and fingerprint(before) in {fingerprint(after), _unclaimed(fingerprint(after))}:
+            return  # our own status and finalizer come back; they change nothing that a pass depends on
         # at first sight of an object that was carried out before, nobody is waiting
         edited = before is not None or not observed(live)
         if after:
@@ -268,6 +269,12 @@ def fingerprint(live: Manifest) -> tuple[Any, ...]:
     )
 
 
+def _unclaimed(seen: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same object before it had our finalizer."""
+    *rest, _, request = seen
+    return (*rest, False, request)
+
+
 def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
     """What a runtime's and its bindings' state depends on in a pod: not its probes' times and the like."""
     if pod is None:
@@ -279,7 +286,8 @@ def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
         metadata["uid"],
         "deletionTimestamp" in metadata,
         metadata.get("labels"),
-        metadata.get("annotations"),
+        # our own mark is left out: setting it changes nothing that we would have to look at
+        {k: v for k, v in (metadata.get("annotations") or {}).items() if k != REVISION_ANNOTATION},
         status.get("phase"),
         states,
     )

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     """Pod, service and node ranges, which no egress rule may reach into; all private ranges if not set."""
 
     resync_interval: Seconds = 300
-    """Seconds after which a settled object is compared with the three systems again."""
+    """Seconds after which a settled object is compared with OpenBao and Keycloak again."""
     sweep_interval: Seconds = 600
     """Seconds between two looks for orphans: what carries our mark and belongs to no living object."""
     sweep_access_grace: Grace = 3600

@@ -190,7 +190,7 @@ class BindingReconciler:
             return _blocked(seen.keys)
         if isinstance(seen.policy, ReconcileError):
             return _blocked(seen.policy)
-        paths = bindings.kv_paths(c for c in seen.candidates)
+        paths = bindings.kv_paths(seen.candidates)
         own = seen.spec.source.kv.path if seen.spec.source.kv else ""
         if own not in paths and f'data/org/{own}"' in (seen.policy or ""):
             return Waiting(Reason.PROGRESSING, "OpenBao's policy for the runtime still names the secret.", after=0.5)

@@ -147,8 +147,9 @@ class RuntimeReconciler:
         )
 
     def _has_tenant(self, namespace: str) -> bool:
-        name = namespace.removeprefix("axon-")
-        return name != namespace and self._to.kubernetes.get(Ref(TENANT, "", name)) is not None
+        """Whether a living Tenant has held this namespace; one that was refused it has not."""
+        tenant = self._to.kubernetes.get(Ref(TENANT, "", namespace.removeprefix("axon-")))
+        return tenant is not None and (tenant.get("status") or {}).get("namespace") == namespace
 
     def _keys(
         self, tenant: TenantView | None, candidates: Sequence[bindings.Binding], *, ask: bool

@@ -181,7 +181,7 @@ def judge(memory: Mapping[Trace, float], look: Look, now: float, graces: Graces)
     }
     remembered = {**dict.fromkeys(orphans, now), **kept}
     dead = {(trace.tenant, trace.owner) for trace in remembered if trace.fate is Fate.TENANT}
-    # more dead than alive: rather a restored cluster, or a second one on the same OpenBao, than so many accidents
+    # not fewer dead than alive: rather a restored cluster, or a second one on the same OpenBao, than so many accidents
     plausible = len(dead) < look.tenants
     old = frozenset(trace for trace in orphans if now - remembered[trace] >= graces.of(trace))
     due = frozenset(

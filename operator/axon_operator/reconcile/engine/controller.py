@@ -125,8 +125,8 @@ class Controller(Generic[Input]):
         A settled object is first only glanced at: while nothing in Kubernetes speaks against it, OpenBao and
         Keycloak are asked no more often than every `resync` seconds.
         """
-        expired = self._take_expired(key)
         live = self._claimed(key)
+        expired = self._take_expired(key)
         if live is None:
             self._settled.pop(key, None)
             self._untold.pop(key, None)
@@ -192,10 +192,10 @@ class Controller(Generic[Input]):
         after = self._conditions(live, outcome, before, deleting=deleting)
         extra = {} if seen is None else self._reconciler.status(seen)
         related = () if seen is None else self._reconciler.related(seen, outcome)
-        related = (*self._untold.pop(key, ()), *related)
+        related = tuple(dict.fromkeys((*self._untold.pop(key, ()), *related)))
         try:
             self._write_status(key, live, _status(live, after, extra, judged=judged))
-        except ReconcileError:
+        except Exception:
             # the next pass finds nothing to change, and would tell nobody
             self._untold[key] = related
             raise

@@ -81,7 +81,6 @@ class WorkQueue:
         self._sequence = 0
         self._failures: dict[Ref, int] = {}
         self._urgent_in_a_row = 0
-        self._open_since = float("inf")
         self._closed = False
         self._changed = threading.Condition()
 
@@ -116,8 +115,6 @@ class WorkQueue:
     def get(self) -> Ref | None:
         """The next key, to be given back with `done`; None once the queue is closed."""
         with self._changed:
-            # in a standby keys wait for hours before anybody works
-            self._open_since = min(self._open_since, self._clock())
             while not self._closed:
                 wait = self._release_due()
                 key = self._take()
@@ -174,7 +171,7 @@ class WorkQueue:
                 entry = self._queued.pop(key)
                 self._active.add(key)
                 self._running[self._tenant(key)] += 1
-                self._waited(entry.priority, self._clock() - max(entry.since, self._open_since))
+                self._waited(entry.priority, self._clock() - entry.since)
                 return key
         return None
 
