@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from axon_operator.api import GROUP, crds
+from axon_operator.api import crds
 from e2e.support.kubectl import Kubectl
+from servers.kube import KubeServer
 from servers.processes import free_port
 
 SECONDS = 60
-CRDS = [f"crd/{kind.plural}.{GROUP}" for kind in crds.KINDS]
 
 
 class Operator:
@@ -87,17 +87,26 @@ class Operator:
 
 
 @pytest.fixture
-def operator_without_crds(kubectl: Kubectl, tmp_path: Path) -> Iterator[Operator]:
-    kubectl("delete", *CRDS, "--ignore-not-found", "--timeout=60s")
-    operator = Operator(kubectl, tmp_path)
+def bare(tmp_path: Path) -> Iterator[Kubectl]:
+    """An API server of its own, which has never heard of our kinds."""
+    server = KubeServer(tmp_path / "server")
+    try:
+        yield Kubectl(server.kubeconfig("admin", server.start().admin_token))
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def operator_without_crds(bare: Kubectl, tmp_path: Path) -> Iterator[Operator]:
+    operator = Operator(bare, tmp_path)
     yield operator
     operator.stop()
 
 
 def test_started_before_the_crds_it_waits_for_them_and_then_works(
-    operator_without_crds: Operator, kubectl: Kubectl
+    operator_without_crds: Operator, bare: Kubectl
 ) -> None:
-    operator = operator_without_crds
+    operator, kubectl = operator_without_crds, bare
     operator.becomes("/livez")
     operator.says("does not serve tenants (axonos.ai/v1alpha1) yet. Are the CRDs installed?")
     assert not operator.answers("/readyz"), "it watches nothing"

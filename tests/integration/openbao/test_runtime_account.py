@@ -16,7 +16,7 @@ from axon_operator.domain import runtime as desired
 from axon_operator.domain import tenant as tenants
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.resources import Manifest, ref_of
-from axon_operator.reconcile.engine.plan import Backends, KubeCreateBound
+from axon_operator.reconcile.engine.plan import Backends, KubeCreateBound, perform
 from axon_operator.reconcile.runtime import is_bound
 from integration.openbao.tenants import PLATFORM, runtime
 from servers.bao import Bao
@@ -70,7 +70,7 @@ def test_the_role_knows_the_account_that_the_operator_made_and_no_copy_of_it(
         return bao.log_in(f"axon/{tenant.vault_namespace}", name, jwt)[0]
 
     create = KubeCreateBound(planned, partial(desired.vault_role, of_runtime))
-    create.apply(Backends(kubernetes, vault, cast(Any, None)))
+    perform(create, Backends(kubernetes, vault, cast(Any, None)), lambda _change, _outcome: None)
     assert is_bound(live(), of_runtime, {role: vault.read(role)})
     assert login() == 200
 
