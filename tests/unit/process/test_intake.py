@@ -6,7 +6,14 @@ from typing import Any, cast
 import pytest
 
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION, RUNTIME_LABEL, TENANT_LABEL, shard_of
+from axon_operator.domain.names import (
+    FINALIZER,
+    RECONCILE_ANNOTATION,
+    REVISION_ANNOTATION,
+    RUNTIME_LABEL,
+    TENANT_LABEL,
+    shard_of,
+)
 from axon_operator.domain.resources import (
     BINDING,
     DEPLOYMENT,
@@ -218,3 +225,15 @@ def test_a_process_works_on_its_own_shards_only() -> None:
         intake.engine.start()
         assert intake.taken() == expected
     assert shard_of("axon-acme") == mine, "a tenant and all that is in it share a shard"
+
+
+def test_our_own_finalizer_and_our_own_mark_on_a_pod_are_no_news(intake: Intake) -> None:
+    fresh = own(CALLER, observed=False, connections=[{"runtime": "agent", "port": 1}])
+    claimed = copy.deepcopy(fresh)
+    fresh["metadata"]["finalizers"] = []
+    assert AGENT in intake.tell(fresh)
+    assert intake.tell(claimed) == {}
+    pod = child(POD, "pod", **OF_AGENT)
+    intake.tell(pod)
+    pod["metadata"]["annotations"] = {REVISION_ANNOTATION: "new"}
+    assert intake.tell(pod) == {}

@@ -179,3 +179,11 @@ def test_another_service_account_than_the_one_that_was_judged_is_seen_after_a_st
     account = next(r for r in world.objects if r.resource.kind == "ServiceAccount")
     world.objects[account]["metadata"]["uid"] = "another"
     assert Process(world).look(AGENT) > 0
+
+
+def test_a_request_that_was_made_while_nobody_led_is_answered() -> None:
+    world = settled()
+    world.objects[ACME]["metadata"]["annotations"] = {RECONCILE_ANNOTATION: "during the change of leaders"}
+    process = Process(world)
+    assert process.look(ACME) > 0
+    assert process.look(ACME) == 0

@@ -16,6 +16,7 @@ from axon_operator.domain.resources import (
     BINDING,
     CONFIG_MAP,
     DEPLOYMENT,
+    NAMESPACE,
     NETWORK_POLICY,
     POD,
     RUNTIME,
@@ -438,3 +439,19 @@ def test_an_account_that_was_deleted_or_relabelled_heals() -> None:
     world.vault[ROLE]["bound_claims"] = {"/kubernetes.io/serviceaccount/uid": ["former"]}
     one_pass(world, AGENT)
     assert bound(world) == [world.objects[ACCOUNT]["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_runtime_goes_without_its_tenant_and_waits_for_one_whose_namespace_has_lost_its_mark(*, held: bool) -> None:
+    world = settled()
+    if held:
+        world.objects[Ref(NAMESPACE, "", "axon-acme")]["metadata"]["labels"] = {}
+    else:
+        # a new Tenant of that name, which was refused the namespace
+        world.objects[ACME]["metadata"]["uid"] = "another"
+        world.objects[ACME]["status"] = {}
+    delete(world, AGENT)
+    for _ in range(5):
+        if AGENT in world.objects:
+            one_pass(world, AGENT)
+    assert (AGENT in world.objects) is held

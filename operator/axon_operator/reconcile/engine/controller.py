@@ -4,7 +4,7 @@ import datetime
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -165,10 +165,11 @@ class Controller(Generic[Input]):
             return None
         # after a start, what the status says is believed for a part of the interval: the first look at all
         # objects must not become a storm
-        first = self._settle(live, self._spread(0, self._resync))
-        known = self._settled.setdefault(key, first)
+        now = self._settle(live, self._spread(0, self._resync))
+        # a request may have been made while nobody led: at first sight every one counts as unanswered
+        known = self._settled.setdefault(key, replace(now, request=None))
         rest = known.until - self._clock()
-        if rest <= 0 or (known.uid, known.request) != (first.uid, first.request):
+        if rest <= 0 or (known.uid, known.request) != (now.uid, now.request):
             return None
         seen, plan, _ = self._planned(live, ask=False)
         if seen is None or plan.changes or any(stage.problem for stage in plan.stages):
