@@ -50,6 +50,12 @@ def owner_uid(live: Manifest) -> str | None:
     return labels.get(OWNER_UID_LABEL) if labels.get(MANAGED_BY_LABEL) == MANAGED_BY else None
 
 
+def container_statuses(pod: Manifest) -> list[dict[str, Any]]:
+    """What the kubelet says of a pod's containers, sidecars first."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
 def is_current(live: Manifest, planned: Manifest) -> bool:
     """Whether nothing needs to be written."""
     return as_planned(live, planned) and not is_extended(live, planned)

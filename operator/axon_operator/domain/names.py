@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "axon-operator"
+OURS = {MANAGED_BY_LABEL: MANAGED_BY}
+"""Selects everything that the operator has made, but pods."""
 TENANT_LABEL = "axonos.ai/tenant"
 RUNTIME_LABEL = "axonos.ai/runtime"
 OWNER_UID_LABEL = "axonos.ai/owner-uid"

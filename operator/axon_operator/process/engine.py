@@ -16,6 +16,7 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
+from axon_operator.domain.manifests import container_statuses
 from axon_operator.domain.names import (
     FINALIZER,
     RECONCILE_ANNOTATION,
@@ -280,8 +281,7 @@ def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
     if pod is None:
         return ()
     metadata, status = pod["metadata"], pod.get("status") or {}
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    states = [(c["name"], c.get("ready"), sorted(c.get("state") or {})) for c in containers]
+    states = [(c["name"], c.get("ready"), sorted(c.get("state") or {})) for c in container_statuses(pod)]
     return (
         metadata["uid"],
         "deletionTimestamp" in metadata,

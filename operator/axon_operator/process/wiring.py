@@ -23,7 +23,7 @@ from axon_operator.backends.kubernetes.cached import CachedKubernetes
 from axon_operator.backends.kubernetes.informer import Informer, Informers
 from axon_operator.backends.kubernetes.store import Store
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
-from axon_operator.domain.names import MANAGED_BY, MANAGED_BY_LABEL, TENANT_LABEL
+from axon_operator.domain.names import OURS, TENANT_LABEL
 from axon_operator.domain.resources import (
     BINDING,
     CONFIG_MAP,
@@ -54,7 +54,6 @@ from axon_operator.reconcile.runtime import RuntimeReconciler
 from axon_operator.reconcile.sweep import Graces, Sweep
 from axon_operator.reconcile.tenant import TenantReconciler
 
-_OURS = {MANAGED_BY_LABEL: MANAGED_BY}
 _WATCHED: Mapping[Resource, Mapping[str, str] | None] = {
     TENANT: None,
     RUNTIME: None,
@@ -66,7 +65,7 @@ _WATCHED: Mapping[Resource, Mapping[str, str] | None] = {
             NAMESPACE, NETWORK_POLICY, RESOURCE_QUOTA, LIMIT_RANGE, ROLE_BINDING,
             SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT,
         ),
-        _OURS,
+        OURS,
     ),
 }  # fmt: skip
 """The kinds that are watched, with the labels that what concerns the operator carries."""

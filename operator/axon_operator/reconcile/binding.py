@@ -11,6 +11,7 @@ from axon_operator.domain import agent
 from axon_operator.domain import binding as bindings
 from axon_operator.domain import runtime as desired
 from axon_operator.domain.binding import credential_file
+from axon_operator.domain.manifests import container_statuses
 from axon_operator.domain.names import RUNTIME_LABEL, RuntimeNames
 from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import BINDING, CONFIG_MAP, POD, RUNTIME, Manifest, Ref
@@ -226,8 +227,7 @@ def _consumes(pod: Manifest) -> bool:
     status = pod.get("status") or {}
     if deleting(pod) or status.get("phase") in {"Failed", "Succeeded"}:
         return False
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    states = {c["name"]: c for c in containers}
+    states = {c["name"]: c for c in container_statuses(pod)}
     sidecar, workload = states.get("credentials") or {}, states.get("workload") or {}
     begun = workload.get("restartCount", 0) > 0 or {"running", "terminated"} & set(workload.get("state") or ())
     return "running" in (sidecar.get("state") or {}) or bool(begun)

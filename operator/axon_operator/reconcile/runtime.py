@@ -15,7 +15,7 @@ from axon_operator.backends.vault.port import Vault
 from axon_operator.domain import binding as bindings
 from axon_operator.domain import runtime as desired
 from axon_operator.domain.agent import revision_of
-from axon_operator.domain.manifests import is_current, owner_uid
+from axon_operator.domain.manifests import container_statuses, is_current, owner_uid
 from axon_operator.domain.names import (
     KV_MOUNT,
     REVISION_ANNOTATION,
@@ -460,9 +460,7 @@ def _pods_problem(seen: RuntimeSeen, runtime: desired.Runtime, changes: tuple[Ch
 
 def _waiting_containers(pod: Manifest) -> list[str]:
     """`container: Reason` for containers that cannot start; the kubelet's reasons are a fixed list, without values."""
-    status = pod.get("status") or {}
-    states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    waiting = [(s["name"], (s.get("state") or {}).get("waiting") or {}) for s in states]
+    waiting = [(s["name"], (s.get("state") or {}).get("waiting") or {}) for s in container_statuses(pod)]
     return [
         f"{name}: {w['reason']}"
         for name, w in waiting

@@ -21,8 +21,7 @@ from axon_operator.backends.errors import ReconcileError, Waiting
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import (
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
+    OURS,
     REALM_OWNER_ATTRIBUTE,
     RUNTIME_AUTH_MOUNT,
     RUNTIME_LABEL,
@@ -82,7 +81,6 @@ _CHILDREN: Final = (
 )  # fmt: skip
 _WALLS: Final = frozenset({NETWORK_POLICY, RESOURCE_QUOTA, LIMIT_RANGE})
 """Of a tenant's namespace: they only restrict, so taking one away would open something."""
-_OURS: Final = {MANAGED_BY_LABEL: MANAGED_BY}
 
 KINDS: Final = (
     (KUBERNETES, NAMESPACE.kind),
@@ -283,7 +281,7 @@ class Sweep:
         return frozenset(used - {n["metadata"]["name"] for n in self._namespaces() if owner_uid(n) in living})
 
     def _namespaces(self) -> tuple[Manifest, ...]:
-        return self._to.kubernetes.list(NAMESPACE, "", _OURS)
+        return self._to.kubernetes.list(NAMESPACE, "", OURS)
 
     def _look(self, living: frozenset[str]) -> "_Parts":
         parts = _Parts()
@@ -418,7 +416,7 @@ def in_kubernetes(kubernetes: Kubernetes, namespaces: Iterable[Manifest]) -> Ite
             owners[ref.name] = owner
             yield Trace(KUBERNETES, ref.resource.kind, ref, owner, tenant, Fate.TENANT, KUBERNETES)
     for resource in _CHILDREN:
-        for live in kubernetes.list(resource, "", _OURS):
+        for live in kubernetes.list(resource, "", OURS):
             ref, owner, labels = ref_of(live), owner_uid(live), live["metadata"]["labels"]
             if not owner or ref.namespace not in owners or owners[ref.namespace] == owner or deleting(live):
                 continue

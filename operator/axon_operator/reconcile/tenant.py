@@ -11,8 +11,7 @@ from axon_operator.domain import tenant as desired
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import (
     FINALIZER,
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
+    OURS,
     OWNER_UID_LABEL,
     REALM_OWNER_ATTRIBUTE,
     RUNTIME_AUTH_MOUNT,
@@ -232,7 +231,7 @@ class TenantReconciler:
         }
 
     def _openings(self, names: TenantNames) -> tuple[Manifest, ...]:
-        policies = self._to.kubernetes.list(NETWORK_POLICY, names.namespace, {MANAGED_BY_LABEL: MANAGED_BY})
+        policies = self._to.kubernetes.list(NETWORK_POLICY, names.namespace, OURS)
         return tuple(p for p in policies if p["metadata"]["name"] != desired.DEFAULT_DENY and not deleting(p))
 
     def _vault(self, names: TenantNames, spec: TenantSpec, *, leaving: bool) -> VaultSeen:
