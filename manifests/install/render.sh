@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders the chart into crds.yaml and operator.yaml beside this script.
+# Renders the chart into crds.yaml, operator.yaml and profiles.yaml beside this script.
 #
 #   manifests/install/render.sh           write the files
 #   manifests/install/render.sh --check   exit 1 and name the files that are not current
@@ -36,10 +36,11 @@ render() { # file, further arguments of helm
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 render crds.yaml --show-only 'templates/crds/*'
-render operator.yaml --set crds.enabled=false
+render operator.yaml --set crds.enabled=false,governance.profiles=false
+render profiles.yaml --show-only templates/governanceprofiles.yaml --api-versions axonos.ai/v1alpha1/GovernanceProfile
 
 code=0
-for file in crds.yaml operator.yaml; do
+for file in crds.yaml operator.yaml profiles.yaml; do
   cmp -s "$out/$file" "$here/$file" && continue
   if [ "${1:-}" = --check ]; then
     echo "not current: manifests/install/$file; run manifests/install/render.sh" >&2

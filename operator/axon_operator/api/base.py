@@ -36,6 +36,11 @@ def cel(rule: str, message: str) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
 
 
+def keyed(key: str) -> dict[str, Any]:
+    """`json_schema_extra` for a list whose items are told apart by one of their fields."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
 def at_most(small: str, large: str) -> dict[str, Any]:
     """The rule that one quantity of a model is not above another; an absent one is fine. Both name fields of `self`."""
     steps = [path.split(".")[: n + 1] for path in (small, large) for n in range(path.count(".") + 1)]
@@ -67,3 +72,22 @@ Duration = Annotated[str, Field(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min
 """A duration such as `90s`, `15m` or `1h30m`; never negative."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+HostName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", min_length=1, max_length=253),
+]
+"""A host: small letters, without scheme, port and path."""
+
+
+class CredentialRef(ApiModel):
+    """A Secret in the operator's own namespace, made by an administrator for this tenant and host."""
+
+    name: str = Field(
+        description=(
+            "Name of the Secret. Its labels axonos.ai/tenant, axonos.ai/host and axonos.ai/purpose must say for whom it"
+            " is; its key `credential` holds the value."
+        ),
+        pattern=DNS_LABEL,
+        max_length=63,
+    )

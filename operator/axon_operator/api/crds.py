@@ -19,6 +19,8 @@ import yaml
 
 from axon_operator.api import GROUP, VERSION
 from axon_operator.api.base import DNS_LABEL, ApiModel
+from axon_operator.api.governance import GovernanceProfileSpec
+from axon_operator.api.reasons import ConditionType
 from axon_operator.api.secretbinding import SecretBindingSpec, SecretBindingStatus
 from axon_operator.api.tenant import RESERVED_NAMES, TenantSpec, TenantStatus
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec, WorkflowRuntimeStatus
@@ -48,13 +50,13 @@ class Column:
         return column | {"priority": 1} if self.wide else column
 
 
-def _ready(field: str) -> str:
-    return f'.status.conditions[?(@.type=="Ready")].{field}'
+def _of(kind: ConditionType, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{kind}")].{field}'
 
 
-READY = Column("Ready", _ready("status"))
-REASON = Column("Reason", _ready("reason"))
-MESSAGE = Column("Message", _ready("message"), wide=True)
+READY = Column("Ready", _of(ConditionType.READY, "status"))
+REASON = Column("Reason", _of(ConditionType.READY, "reason"))
+MESSAGE = Column("Message", _of(ConditionType.READY, "message"), wide=True)
 AGE = Column("Age", ".metadata.creationTimestamp", type="date")
 
 
@@ -68,7 +70,8 @@ class Kind:
     namespaced: bool
     description: str
     spec: type[ApiModel]
-    status: type[ApiModel]
+    status: type[ApiModel] | None
+    """None: nobody reports on it."""
     columns: tuple[Column, ...]
     name_rules: tuple[tuple[str, str], ...]
     scale: Mapping[str, str] | None = None
@@ -120,6 +123,9 @@ TENANT = Kind(
         Column("Namespace", ".status.namespace"),
         Column("Suspended", ".spec.suspended", type="boolean"),
         AGE,
+        Column("Profile", ".spec.governance.profile", wide=True),
+        Column("Isolated", _of(ConditionType.ISOLATED, "status"), wide=True),
+        Column("Audit", _of(ConditionType.AUDIT_READY, "status"), wide=True),
         MESSAGE,
     ),
     name_rules=TENANT_NAME_RULES,
@@ -165,17 +171,42 @@ SECRET_BINDING = Kind(
         READY,
         REASON,
         Column("Runtime", ".spec.runtimeRef.name"),
-        Column("Source", ".spec.source.kv.path"),
-        Column("File", ".spec.delivery.file.path"),
         Column("Pods", ".status.consumers.total", type="integer"),
         Column("Delivered", ".status.consumers.ready", type="integer"),
         AGE,
+        # as JSON: which of the sources it is, is the name of a field
+        Column("Source", ".spec.source", wide=True),
+        Column("Rotated", ".status.rotatedAt", type="date", wide=True),
+        # as text: of a time to come, kubectl would tell no age
+        Column("Next", ".status.nextRotation", wide=True),
+        Column("Expires", ".status.expiresAt", wide=True),
         MESSAGE,
     ),
     name_rules=NAME_RULES,
 )
 
-KINDS = (TENANT, WORKFLOW_RUNTIME, SECRET_BINDING)
+GOVERNANCE_PROFILE = Kind(
+    name="GovernanceProfile",
+    plural="governanceprofiles",
+    short="axg",
+    namespaced=False,
+    description=(
+        "A GovernanceProfile is a set of ceilings. A Tenant that names it, and the runtimes and bindings in that"
+        " tenant's namespace, must keep to them."
+    ),
+    spec=GovernanceProfileSpec,
+    status=None,
+    columns=(
+        Column("MFA", ".spec.mfa"),
+        Column("Digest", ".spec.requireImageDigest", type="boolean"),
+        Column("TTL", ".spec.maxCredentialTTL"),
+        Column("Prefix", ".spec.egress.shortestPrefix", type="integer"),
+        AGE,
+    ),
+    name_rules=NAME_RULES,
+)
+
+KINDS = (TENANT, WORKFLOW_RUNTIME, SECRET_BINDING, GOVERNANCE_PROFILE)
 
 
 def structural(model: type[ApiModel]) -> Schema:
@@ -193,7 +224,9 @@ def _translate(node: Schema, defs: Mapping[str, Schema]) -> Schema:
     if "items" in node:
         out["items"] = _translate(node["items"], defs)
     if "properties" in node:
-        optional = set(node["properties"]) - set(node.get("required", ()))
+        # one that can be null means something else by its absence than by being empty
+        nullable = {name for name, child in node["properties"].items() if _NULL in child.get("anyOf", ())}
+        optional = set(node["properties"]) - set(node.get("required", ())) - nullable
         out["properties"] = {
             name: _with_default(_translate(child, defs), optional=name in optional)
             for name, child in node["properties"].items()
@@ -201,6 +234,7 @@ def _translate(node: Schema, defs: Mapping[str, Schema]) -> Schema:
     return out
 
 
+_NULL = {"type": "null"}
 _DROPPED = frozenset({"$defs", "title", "additionalProperties"})
 
 
@@ -210,7 +244,7 @@ def _resolve(node: Schema, defs: Mapping[str, Schema]) -> Schema:
     if "$ref" in node:
         target = defs[node["$ref"].rpartition("/")[2]]
     elif "anyOf" in node:
-        (target,) = (option for option in node["anyOf"] if option != {"type": "null"})
+        (target,) = (option for option in node["anyOf"] if option != _NULL)
     else:
         return node
     resolved = _resolve(target, defs)
@@ -234,12 +268,13 @@ def _with_default(node: Schema, *, optional: bool) -> Schema:
 
 def crd(kind: Kind) -> Schema:
     """The whole CustomResourceDefinition."""
+    subresources = {**({"status": {}} if kind.status else {}), **({"scale": dict(kind.scale)} if kind.scale else {})}
     version: Schema = {
         "name": VERSION,
         "served": True,
         "storage": True,
         "additionalPrinterColumns": [column.to_json() for column in kind.columns],
-        "subresources": {"status": {}, **({"scale": dict(kind.scale)} if kind.scale else {})},
+        **({"subresources": subresources} if subresources else {}),
         "schema": {"openAPIV3Schema": _root_schema(kind)},
     }
     return {
@@ -263,12 +298,6 @@ def crd(kind: Kind) -> Schema:
 
 
 def _root_schema(kind: Kind) -> Schema:
-    status = structural(kind.status)
-    # one condition per type, so that patches of single conditions merge
-    status["properties"]["conditions"] |= {
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-    }
     return {
         "type": "object",
         "description": kind.description,
@@ -279,12 +308,22 @@ def _root_schema(kind: Kind) -> Schema:
             # declared so that errors can name metadata.name; the API server adds the rest
             "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural(kind.spec),
-            "status": status,
+            **({"status": _status_schema(kind.status)} if kind.status else {}),
         },
         VALIDATIONS: [
             {"rule": rule, "message": message, "fieldPath": ".metadata.name"} for rule, message in kind.name_rules
         ],
     }
+
+
+def _status_schema(model: type[ApiModel]) -> Schema:
+    status = structural(model)
+    # one condition per type, so that patches of single conditions merge
+    status["properties"]["conditions"] |= {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+    return status
 
 
 class _Dumper(yaml.SafeDumper):

@@ -23,6 +23,7 @@ Schema = dict[str, Any]
 
 def kind_page(kind: Kind) -> str:
     """The reference of one kind: what it is, its fields, its rules, its status."""
+    spec = structural(kind.spec)
     scope = "in a tenant's namespace" if kind.namespaced else "cluster-scoped"
     sections = [
         f"{GENERATED}# {kind.name}\n",
@@ -31,11 +32,15 @@ def kind_page(kind: Kind) -> str:
         "## Name\n",
         _bullets(message for _, message in kind.name_rules),
         "## Spec\n",
-        _table(structural(kind.spec), "spec"),
-        "## Status\n",
-        "Written by the operator; types and reasons of conditions are listed in [conditions](conditions.md).\n",
-        _table(structural(kind.status), "status"),
+        *([_bullets(_messages(spec))] if VALIDATIONS in spec else []),
+        _table(spec, "spec"),
     ]
+    if kind.status:
+        sections += [
+            "## Status\n",
+            "Written by the operator; types and reasons of conditions are listed in [conditions](conditions.md).\n",
+            _table(structural(kind.status), "status"),
+        ]
     return "\n".join(sections)
 
 
@@ -43,7 +48,7 @@ def conditions_page() -> str:
     """The list of condition types and reasons, in the words that stand beside them in the code."""
     sections = [
         f"{GENERATED}# Conditions and reasons\n",
-        "Every kind reports in `status.conditions`. The words below are part of the API: alerts and"
+        "Every kind but GovernanceProfile reports in `status.conditions`. The words below are part of the API: alerts and"
         " `kubectl wait` may rely on them. Reasons are also the reasons of Kubernetes Events.\n",
         "## Types\n",
         _members(ConditionType, "Type"),
@@ -110,8 +115,12 @@ def _need(node: Schema, *, required: bool) -> str:
 
 def _text(node: Schema) -> str:
     """The description, then the bounds and rules that the API server enforces."""
-    rules = [rule["message"] for rule in node.get(VALIDATIONS, ())]
+    rules = [*_messages(node), *_messages(node.get("items", {}))]
     return " ".join([node["description"], *_bounds(node), *(f"Rule: {rule}." for rule in rules)])
+
+
+def _messages(node: Schema) -> Iterator[str]:
+    return (rule["message"] for rule in node.get(VALIDATIONS, ()))
 
 
 def _bounds(node: Schema) -> Iterator[str]:

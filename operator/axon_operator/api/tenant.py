@@ -1,12 +1,14 @@
 """Tenant: one organization."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from axon_operator.api.base import ApiModel, Duration, Port, Quantity, at_least, at_most, cel
+from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity, at_least, at_most, cel
 from axon_operator.api.conditions import Condition
+from axon_operator.api.identity import Identity, LogoutStatus
+from axon_operator.api.vault import Vault
 
 RESERVED_NAMES = (
     "admin", "audit", "auth", "axon", "cubbyhole", "default", "identity", "keycloak", "kube", "master",
@@ -64,9 +66,36 @@ class EgressRule(ApiModel):
     ports: list[Port] = Field(description="TCP ports.", min_length=1, max_length=16)
 
 
-class Network(ApiModel):
-    """What the tenant's runtimes may reach outside the cluster."""
+ForeignNamespace = Annotated[
+    str,
+    Field(
+        pattern=DNS_LABEL,
+        max_length=63,
+        json_schema_extra=cel(
+            "!self.startsWith('axon-')",
+            "namespaces named axon-… are tenants', or may become one's, and no tenant reaches another; name the namespace of a platform's service",
+        ),
+    ),
+]
+"""A namespace that is no tenant's and cannot become one's."""
 
+
+class Ingress(ApiModel):
+    """Who may connect to the tenant's runtimes from outside of it."""
+
+    namespaces: list[ForeignNamespace] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Namespaces by name, for example that of an ingress controller. Their pods may connect to the ports that a runtime declares, and to no other. Nobody when empty.",
+    )
+
+
+class Network(ApiModel):
+    """What the tenant's runtimes may reach outside of it, and who may reach them."""
+
+    ingress: Ingress = Field(
+        default_factory=Ingress, description="Who may connect to runtimes from outside of the tenant."
+    )
     egress: list[EgressRule] = Field(
         default_factory=list,
         max_length=32,
@@ -122,35 +151,20 @@ class Quota(ApiModel):
     pods: Annotated[int, Field(ge=0, le=10000)] = Field(default=100, description="Number of pods.")
 
 
-def _bounded(low: str, high: str) -> dict[str, Any]:
-    return cel(
-        f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')",
-        f"must be between {low} and {high}",
+class Governance(ApiModel):
+    """The rules that the organization keeps to."""
+
+    profile: ObjectName | None = Field(
+        default=None,
+        description="Name of the GovernanceProfile that the tenant, its runtimes and bindings must keep to; none by default.",
     )
 
 
-class Sessions(ApiModel):
-    """How long logins in the tenant's realm last."""
+class DeletionPolicy(StrEnum):
+    """What becomes of the organization's data when its Tenant is deleted."""
 
-    access_token_lifespan: Duration = Field(
-        default="2m", description="Lifetime of an access token, 10s to 2m.", json_schema_extra=_bounded("10s", "2m")
-    )
-    idle_timeout: Duration = Field(
-        default="30m",
-        description="A session unused for this long ends, 1m to 24h.",
-        json_schema_extra=_bounded("1m", "24h"),
-    )
-    max_lifespan: Duration = Field(
-        default="10h",
-        description="A session ends after this long in any case, 1m to 168h.",
-        json_schema_extra=_bounded("1m", "168h"),
-    )
-
-
-class Identity(ApiModel):
-    """The tenant's Keycloak realm."""
-
-    sessions: Sessions = Field(default_factory=Sessions, description="How long logins last.")
+    DELETE = "Delete"
+    RETAIN = "Retain"
 
 
 class TenantSpec(ApiModel):
@@ -168,13 +182,19 @@ class TenantSpec(ApiModel):
         default=False,
         description="Kill switch: network closed, OpenBao tokens revoked and the namespace locked, realm disabled, runtimes at zero. Reversible.",
     )
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.DELETE,
+        description="What a deletion leaves: Delete nothing; Retain the OpenBao namespace, locked and with all logins revoked, and the realm, disabled and without sessions. In Kubernetes everything goes in either case.",
+    )
     admins: list[Admin] = Field(
         default_factory=list, description="Who may manage the tenant's runtimes and bindings.", max_length=64
     )
     quota: Quota = Field(default_factory=Quota, description="Ceilings for the whole tenant.")
     limits: Limits = Field(default_factory=Limits, description="Defaults and ceiling for one container.")
-    network: Network = Field(default_factory=Network, description="What runtimes may reach outside the cluster.")
+    network: Network = Field(default_factory=Network, description="What opens the network of runtimes.")
+    vault: Vault = Field(default_factory=Vault, description="The tenant's OpenBao namespace.")
     identity: Identity = Field(default_factory=Identity, description="The tenant's Keycloak realm.")
+    governance: Governance = Field(default_factory=Governance, description="The rules that the tenant keeps to.")
 
 
 class TenantStatus(ApiModel):
@@ -184,8 +204,17 @@ class TenantStatus(ApiModel):
         default=None, description="The generation of the spec that the status speaks of."
     )
     conditions: list[Condition] = Field(
-        default_factory=list, description="Observations about the tenant.", max_length=16
+        default_factory=list, description="Observations about the tenant.", max_length=24
     )
     namespace: str | None = Field(default=None, description="The tenant's Kubernetes namespace.", max_length=63)
     vault_namespace: str | None = Field(default=None, description="The tenant's OpenBao namespace.", max_length=128)
+    adopted_uid: str | None = Field(
+        default=None,
+        alias="adoptedUID",
+        description="The uid of the lost Tenant for which the OpenBao namespace was made, if this one has taken it over.",
+        max_length=64,
+    )
     realm: str | None = Field(default=None, description="The tenant's Keycloak realm.", max_length=63)
+    logouts: list[LogoutStatus] = Field(
+        default_factory=list, description="Forced logouts that were carried out.", max_length=64
+    )

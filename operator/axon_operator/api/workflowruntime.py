@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from axon_operator.api.base import DNS_LABEL, ApiModel, ObjectName, Port, Quantity, at_most, cel
+from axon_operator.api.base import DNS_LABEL, ApiModel, Duration, ObjectName, Port, Quantity, at_most, cel
 from axon_operator.api.conditions import Condition
 from axon_operator.api.tenant import EgressRule
 
@@ -68,8 +68,43 @@ class Connection(ApiModel):
     port: Port = Field(description="The port of the other runtime.")
 
 
+class Run(ApiModel):
+    """The workload runs to its end, once, instead of being kept running."""
+
+    deadline: Duration = Field(
+        default="1h",
+        description="How long a run may take; then its pods are stopped and it has failed.",
+        json_schema_extra=cel(
+            "duration(self) >= duration('10s') && duration(self) <= duration('168h')", "must be between 10s and 168h"
+        ),
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=0, description="How many pods may fail before the run has failed."
+    )
+    trigger: str = Field(
+        default="",
+        description="Any change runs it again, as does a change of what is to run; what still runs is stopped.",
+        max_length=64,
+    )
+
+
 class WorkflowRuntimeSpec(ApiModel):
     """What is to run, and what it may reach."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "has(self.run) == has(oldSelf.run)",
+                    "message": "run can be neither added nor taken away; delete the runtime and create another one",
+                },
+                {
+                    "rule": "!has(self.run) || self.replicas > 0",
+                    "message": "a run needs at least one pod; set suspended to keep it from starting",
+                },
+            ]
+        }
+    )
 
     image: str = Field(
         description="Container image with a tag or digest, for example registry.example/agent@sha256:….",
@@ -121,6 +156,10 @@ class WorkflowRuntimeSpec(ApiModel):
         description="Ranges outside the cluster that this runtime may reach; only within the Tenant's allow-list.",
         max_length=32,
     )
+    run: Run | None = Field(
+        default=None,
+        description="The workload runs to its end, once; its credentials end with it. Without this it is kept running.",
+    )
     suspended: bool = Field(default=False, description="Scale to zero and keep everything else.")
 
 
@@ -131,7 +170,7 @@ class WorkflowRuntimeStatus(ApiModel):
         default=None, description="The generation of the spec that the status speaks of."
     )
     conditions: list[Condition] = Field(
-        default_factory=list, description="Observations about the runtime.", max_length=16
+        default_factory=list, description="Observations about the runtime.", max_length=24
     )
     replicas: int | None = Field(default=None, description="Number of pods.")
     ready_replicas: int | None = Field(default=None, description="Number of ready pods.")

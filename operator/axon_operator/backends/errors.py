@@ -43,5 +43,9 @@ class NotSent(Transient):
     """The operator itself held a call back: it says nothing new about the backend, and nothing was changed."""
 
 
+class Behind(Transient):
+    """The backend answered that a system behind it is away: that says nothing bad about the backend."""
+
+
 class Denied(ReconcileError):
     """A backend refuses the operator although it has just logged in again."""

@@ -7,13 +7,13 @@ threads nor a second dimension.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import NotSent, ReconcileError, Transient
+from axon_operator.backends.errors import Behind, NotSent, ReconcileError, Transient
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
@@ -111,6 +111,9 @@ class Breakers:
             yield
         except NotSent:
             raise
+        except Behind:
+            self._answered(tenant)
+            raise
         except Transient as error:
             self._failed(tenant, error)
             raise
@@ -187,6 +190,10 @@ class GuardedKubernetes:
     to: Kubernetes
     fence: Fence
 
+    def cluster(self) -> str:
+        """See `Kubernetes.cluster`."""
+        return self.to.cluster()
+
     def get(self, ref: Ref) -> Manifest | None:
         """See `Kubernetes.get`."""
         return self.to.get(ref)
@@ -255,6 +262,16 @@ class GuardedVault:
         with self.guard.call(_vault_tenant(path)):
             return self.to.list(path)
 
+    def scan(self, path: VaultPath) -> tuple[str, ...]:
+        """See `Vault.scan`."""
+        with self.guard.call(_vault_tenant(path)):
+            return self.to.scan(path)
+
+    def look_up(self, path: VaultPath, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See `Vault.look_up`."""
+        with self.guard.call(_vault_tenant(path)):
+            return self.to.look_up(path, body)
+
     def write(self, path: VaultPath, body: Mapping[str, Any]) -> None:
         """See `Vault.write`."""
         with self.guard.call(_vault_tenant(path)):
@@ -291,6 +308,11 @@ class GuardedKeycloak:
         with self.guard.call(collection.realm):
             return self.to.list(collection)
 
+    def find_user(self, realm: str, username: str) -> str | None:
+        """See `Keycloak.find_user`."""
+        with self.guard.call(realm):
+            return self.to.find_user(realm, username)
+
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.create`."""
         with self.guard.call(collection.realm or str(body.get("realm"))):
@@ -309,11 +331,34 @@ class GuardedKeycloak:
             self.fence.check()
             self.to.delete(path)
 
+    def grant(self, mappings: RealmPath, roles: Sequence[Mapping[str, Any]]) -> None:
+        """See `Keycloak.grant`."""
+        with self.guard.call(mappings.realm):
+            self.fence.check()
+            self.to.grant(mappings, roles)
+
+    def withdraw(self, mappings: RealmPath, roles: Sequence[Mapping[str, Any]]) -> None:
+        """See `Keycloak.withdraw`."""
+        with self.guard.call(mappings.realm):
+            self.fence.check()
+            self.to.withdraw(mappings, roles)
+
+    def reaches_ldap(self, realm: str, probe: Mapping[str, str], *, log_in: bool) -> bool:
+        """See `Keycloak.reaches_ldap`."""
+        with self.guard.call(realm):
+            return self.to.reaches_ldap(realm, probe, log_in=log_in)
+
     def logout_all(self, realm: str) -> None:
         """See `Keycloak.logout_all`."""
         with self.guard.call(realm):
             self.fence.check()
             self.to.logout_all(realm)
+
+    def logout_user(self, realm: str, user: str) -> None:
+        """See `Keycloak.logout_user`."""
+        with self.guard.call(realm):
+            self.fence.check()
+            self.to.logout_user(realm, user)
 
 
 def _vault_tenant(path: VaultPath) -> str:

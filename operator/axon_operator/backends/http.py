@@ -1,11 +1,9 @@
 """What the adapters of OpenBao and Keycloak share: both speak HTTP and log in with a projected token."""
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 
@@ -15,24 +13,6 @@ from axon_operator.backends.observe import Observe
 
 RENEW_AT: Final = 2 / 3
 """The part of a token's life after which it is replaced: one failure can pass before it is needed."""
-
-
-def check_url(what: str, url: str, *, with_path: bool) -> None:
-    """Raises ValueError unless it is scheme, host, port (and path), and encrypted on all ways but loopback."""
-    parts = urlsplit(url)
-    clean = ".." not in parts.path if with_path else parts.path in {"", "/"}
-    if parts.username is not None or parts.query or parts.fragment or not clean:
-        form = "scheme, host, port and path" if with_path else "scheme, host and port"
-        raise ValueError(f"{what} has to be {form}, nothing more")
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-        raise ValueError(f"{what} has to begin with https:// (http:// only to loopback)")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_token(path: Path, reason: Reason) -> str:
@@ -47,6 +27,14 @@ def read_token(path: Path, reason: Reason) -> str:
             f"The operator's service-account token {path} cannot be read; check the projected volume of its pod.",
         )
     return jwt
+
+
+def untrusted(ca_file: Path | None) -> str:
+    """What is wrong with a server whose certificate is of no authority that the operator was given."""
+    return (
+        "did not prove its identity; give the operator the CA that signed its certificate, in backends.caBundle of its "
+        f"chart (it has {ca_file or 'the public ones'})"
+    )
 
 
 @contextmanager
@@ -67,6 +55,7 @@ def json_object(response: requests.Response) -> dict[str, Any] | None:
     """The answer's body, or None if it is no JSON object."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
+        # the second of a text that is nested very deep, as a user can store one
         return None
     return body if isinstance(body, dict) else None

@@ -1,16 +1,34 @@
 """Which SecretBindings of a runtime can be delivered, and what is wrong with the others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from axon_operator.api.reasons import Reason
-from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.secretbinding import SecretBindingSpec, Source
 from axon_operator.api.tenant import EgressRule
-from axon_operator.domain.agent import CredentialFile
+from axon_operator.api.vault import Database, DatabaseRole
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
+from axon_operator.domain import proxy
+from axon_operator.domain.consent import Consent
+from axon_operator.domain.governance import Profile, refusal
+from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.network import egress_problem
 
-Keys = frozenset[str] | None
-"""Names of the keys of a KV secret, or None if the secret does not exist."""
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What is known of a secret in the KV store: never a value."""
+
+    keys: frozenset[str]
+    version: int
+    """Counts its writes."""
+
+
+Found = Mapping[str, Secret | None]
+"""By the path below the KV mount; None if there is no secret there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +36,11 @@ class Binding:
     """A SecretBinding of the runtime, as far as delivery is concerned."""
 
     name: str
+    uid: str
     created: str
     """RFC 3339; the oldest of two bindings that want the same file gets it."""
     spec: SecretBindingSpec
+    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,72 +53,190 @@ class Problem:
     """A person must change the binding (or the Tenant); otherwise it is enough that the secret appears."""
 
 
-def kv_paths(bindings: Iterable[Binding]) -> frozenset[str]:
-    """The KV paths whose key names must be known to judge the bindings."""
-    return frozenset(b.spec.source.kv.path for b in bindings if b.spec.source.kv)
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What bindings of a runtime are judged by, and their credentials made from, beside themselves."""
+
+    names: RuntimeNames
+    tenant: TenantNames
+    runtime: WorkflowRuntimeSpec
+    consent: Consent
+    databases: Sequence[Database]
+    allowed: Sequence[EgressRule]
+    """Egress that the Tenant allows."""
+    cluster_cidrs: Sequence[str]
+    profile: Profile | None
+    trust_domain: str
+    ended: bool = False
+    """The runtime has run to its end: nobody needs its credentials any more."""
 
 
-def assumed_keys(bindings: Iterable[Binding]) -> dict[str, Keys]:
-    """The keys of the secrets if all that the bindings want is there."""
-    found: dict[str, frozenset[str]] = {}
-    for kv in (b.spec.source.kv for b in bindings):
-        if kv:
-            found[kv.path] = found.get(kv.path, frozenset()) | frozenset(kv.keys)
-    return dict(found)
+def kv_paths(bindings: Iterable[Binding], consent: Consent) -> frozenset[str]:
+    """The paths below the KV mount of which must be known what is there, to judge the bindings."""
+    return frozenset(path for b in bindings for path in candidates(b.spec.source, consent))
 
 
-def problems(
-    bindings: Sequence[Binding], keys: Mapping[str, Keys], allowed: Sequence[EgressRule], cluster_cidrs: Sequence[str]
-) -> dict[str, Problem]:
-    """Binding name to problem, for the bindings that cannot be delivered."""
-    found: dict[str, Problem] = {}
-    taken: dict[str, str] = {}
-    for binding in sorted(bindings, key=lambda b: (b.created, b.name)):
-        problem = _own_problem(binding, keys, allowed, cluster_cidrs) or _file_conflict(binding, taken)
-        if problem:
-            found[binding.name] = problem
-        elif binding.spec.delivery.file:
-            taken[binding.spec.delivery.file.path] = binding.name
+def candidates(source: Source, consent: Consent) -> tuple[str, ...]:
+    """Where in the KV store the secret of a source can be, the most special place first."""
+    if source.kv:
+        return (f"org/{source.kv.path}",)
+    return consent.paths(source.grant) if source.grant else ()
+
+
+def located(source: Source, consent: Consent, found: Found) -> str | None:
+    """Where in the KV store the secret of a source is; None if nowhere, or if it is no source of that kind."""
+    return next((path for path in candidates(source, consent) if found.get(path) is not None), None)
+
+
+def in_question(bindings: Sequence[Binding], name: str) -> tuple[Binding, ...]:
+    """The binding of that name and those that want the same file as another: who gets it must be found out."""
+    wanted = Counter(claim for b in bindings for claim in claims(b.spec))
+    return tuple(b for b in bindings if b.name == name or any(wanted[claim] > 1 for claim in claims(b.spec)))
+
+
+def assumed(
+    bindings: Iterable[Binding], consent: Consent, told: Mapping[str, tuple[str, int]]
+) -> dict[str, Secret | None]:
+    """What the KV store holds if all that the bindings want is there; `told`: where it was, and which version."""
+    found: dict[str, Secret | None] = {}
+    for binding in bindings:
+        places, (known, version) = candidates(binding.spec.source, consent), told.get(binding.name, ("", 0))
+        path = known if known in places else next(iter(places[::-1]), None)
+        if path is not None:
+            before = found.get(path)
+            keys = frozenset(wanted_keys(binding.spec)) | (before.keys if before else frozenset())
+            found[path] = Secret(keys, version)
     return found
 
 
-def credential_file(spec: SecretBindingSpec) -> CredentialFile:
-    """The file that a binding asks for; the schema has made sure of source and delivery."""
-    kv, file = spec.source.kv, spec.delivery.file
-    if kv is None or file is None:
-        raise ValueError("the CRD schema guarantees source.kv and delivery.file")
-    return CredentialFile(file.path, kv.path, tuple(sorted(set(kv.keys))), file.format, file.mode)
+def deliverable(bindings: Sequence[Binding], found: Found, around: Surroundings) -> tuple[Binding, ...]:
+    """Those without a problem that are not revoked; none when the run has ended."""
+    if around.ended:
+        return ()
+    wrong = problems(bindings, found, around)
+    return tuple(b for b in bindings if b.name not in wrong and not b.spec.revoked)
 
 
-def _own_problem(
-    binding: Binding, keys: Mapping[str, Keys], allowed: Sequence[EgressRule], cluster_cidrs: Sequence[str]
-) -> Problem | None:
-    egress = egress_problem(binding.spec.egress, allowed, cluster_cidrs, "spec.egress")
+def problems(bindings: Sequence[Binding], found: Found, around: Surroundings) -> dict[str, Problem]:
+    """Binding name to problem, for the bindings that cannot be delivered."""
+    wrong: dict[str, Problem] = {}
+    taken = dict.fromkeys(_claimed_by(around.runtime), "the runtime itself")
+    for binding in sorted(bindings, key=lambda b: (b.created, b.name)):
+        problem = _own_problem(binding.spec, found, around) or _conflict(binding.spec, taken)
+        if problem:
+            wrong[binding.name] = problem
+        elif not binding.spec.revoked:
+            taken |= dict.fromkeys(claims(binding.spec), f"SecretBinding {binding.name}")
+    return wrong
+
+
+def claims(spec: SecretBindingSpec) -> frozenset[str]:
+    """What no two bindings of a runtime can have: a file, a variable, a port."""
+    delivery = spec.delivery
+    if delivery.file:
+        return frozenset({f"file {delivery.file.path}"})
+    if delivery.env:
+        return frozenset(f"variable {v.name}" for v in delivery.env.variables)
+    return frozenset({f"port {delivery.proxy.local_port}"}) if delivery.proxy else frozenset()
+
+
+def fixed_keys(source: Source) -> tuple[str, ...]:
+    """The values that a source always has; none for one whose owner chooses them."""
+    if source.database:
+        return ("username", "password", "host", "port", "database")
+    if source.pki:
+        return ("certificate", "private_key", "ca_chain")
+    return ("value",) if source.generated else ()
+
+
+def database_of(source: Source, databases: Iterable[Database]) -> tuple[Database, DatabaseRole] | None:
+    """The Tenant's database and role that a source names; None if there is none, or it names no database."""
+    wanted = source.database
+    if wanted is None:
+        return None
+    found = (
+        (d, role) for d in databases if d.name == wanted.connection for role in d.roles if role.name == wanted.role
+    )
+    return next(found, None)
+
+
+def order(binding: Binding, databases: Iterable[Database]) -> str:
+    """What a credential is made for: another trigger, other rights or another life need another credential."""
+    spec, found = binding.spec, database_of(binding.spec.source, databases)
+    if not spec.is_issued:
+        return ""
+    members = sorted(found[1].member_of) if found else []
+    described = [spec.rotation_trigger, spec.source.to_json(), members, spec.ttl if spec.is_leased else ""]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+
+
+def _claimed_by(runtime: WorkflowRuntimeSpec) -> Iterator[str]:
+    yield from (f"variable {v.name}" for v in runtime.env)
+    yield from (f"port {p.port}" for p in runtime.ports)
+
+
+def _own_problem(spec: SecretBindingSpec, found: Found, around: Surroundings) -> Problem | None:
+    why = refusal(around.profile, spec)
+    if why:
+        return Problem(why.reason, why.message, permanent=True)
+    egress = egress_problem(spec.egress, around.allowed, around.cluster_cidrs, "spec.egress")
     if egress:
         return Problem(Reason.INVALID_SPEC, egress, permanent=True)
-    kv = binding.spec.source.kv
-    if kv is None:
-        return Problem(Reason.INVALID_SPEC, "spec.source: exactly one source is needed: kv.", permanent=True)
-    existing = keys.get(kv.path)
-    if existing is None:
-        message = f"The secret kv/org/{kv.path} does not exist in the tenant's OpenBao namespace; write it there and delivery follows by itself."
-        return Problem(Reason.SOURCE_MISSING, message, permanent=False)
-    missing = sorted(set(kv.keys) - existing)
-    if missing:
-        message = f"The secret kv/org/{kv.path} has no key {', '.join(missing)}; add it in OpenBao or correct spec.source.kv.keys."
+    return _proxy_problem(spec) or _source_problem(spec, found, around)
+
+
+def _proxy_problem(spec: SecretBindingSpec) -> Problem | None:
+    to = spec.delivery.proxy
+    if to is None:
+        return None
+    wrong = proxy.problem(to.host, to.header)
+    return Problem(Reason.INVALID_SPEC, wrong, permanent=True) if wrong else None
+
+
+def wanted_keys(spec: SecretBindingSpec) -> tuple[str, ...]:
+    """The values that a delivery picks out by name, and those that the source names."""
+    source, delivery = spec.source, spec.delivery
+    kept = source.kv or source.grant
+    named = kept.keys if kept else []
+    picked = [v.key for v in delivery.env.variables] if delivery.env else []
+    return tuple(sorted({*named, *picked, *((delivery.proxy.key,) if delivery.proxy else ())}))
+
+
+def _source_problem(spec: SecretBindingSpec, found: Found, around: Surroundings) -> Problem | None:
+    source, fixed = spec.source, fixed_keys(spec.source)
+    if fixed and (unknown := sorted(set(wanted_keys(spec)) - set(fixed))):
+        message = f"spec.delivery: this source has no {', '.join(unknown)}, but {', '.join(fixed)}."
+        return Problem(Reason.INVALID_SPEC, message, permanent=True)
+    if source.kv:
+        return _secret_problem(f"org/{source.kv.path}", wanted_keys(spec), found)
+    if source.grant and located(source, around.consent, found) is None:
+        user, path, runtime = source.grant.user, source.grant.path, spec.runtime_ref.name
+        wait = "" if around.consent.tied else " A grant for this revision counts when no pod of another one is left."
+        message = f"User {user} has not granted {path} to the runtime as it is now. They do so with: kubectl axon secret allow {path} {runtime}{wait and '.'}{wait}"
+        return Problem(Reason.CONSENT_MISSING, message, permanent=False)
+    if source.database and database_of(source, around.databases) is None:
+        message = f"The Tenant has no database {source.database.connection} with a role {source.database.role}; have it added to spec.vault.databases of the Tenant, or correct spec.source.database."
         return Problem(Reason.SOURCE_MISSING, message, permanent=False)
     return None
 
 
-def _file_conflict(binding: Binding, taken: Mapping[str, str]) -> Problem | None:
-    file = binding.spec.delivery.file
-    if file is None:
-        return Problem(Reason.INVALID_SPEC, "spec.delivery: exactly one delivery is needed: file.", permanent=True)
-    other = taken.get(file.path)
-    if other is None:
-        return None
-    return Problem(
-        Reason.CONFLICT,
-        f"The file {file.path} is already delivered by SecretBinding {other}; choose another spec.delivery.file.path.",
-        permanent=True,
-    )
+def _secret_problem(path: str, wanted: Iterable[str], found: Found) -> Problem | None:
+    secret = found.get(path)
+    if secret is None:
+        message = f"The secret kv/{path} does not exist in the tenant's OpenBao namespace; write it there and delivery follows by itself."
+        return Problem(Reason.SOURCE_MISSING, message, permanent=False)
+    missing = sorted(set(wanted) - secret.keys)
+    if missing:
+        message = (
+            f"The secret kv/{path} has no key {', '.join(missing)}; add it in OpenBao or correct spec.source.kv.keys."
+        )
+        return Problem(Reason.SOURCE_MISSING, message, permanent=False)
+    return None
+
+
+def _conflict(spec: SecretBindingSpec, taken: Mapping[str, str]) -> Problem | None:
+    for claim in sorted(claims(spec)):
+        if claim in taken:
+            message = f"The {claim} is already used by {taken[claim]}; choose another one in spec.delivery."
+            return Problem(Reason.CONFLICT, message, permanent=True)
+    return None

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from axon_operator.domain.defaults import IMMUTABLE, SERVERS_FIELDS
-from axon_operator.domain.names import MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL, TENANT_LABEL
+from axon_operator.domain.names import MANAGED_BY, MANAGED_BY_LABEL, OWNER_UID_LABEL, TENANT_LABEL, RuntimeNames
 from axon_operator.domain.resources import Manifest, Ref
 from axon_operator.domain.values import as_planned, has_unplanned
 
@@ -48,6 +48,17 @@ def owner_uid(live: Manifest) -> str | None:
     """The uid in the owner mark; None for an object that is not ours."""
     labels = live["metadata"].get("labels") or {}
     return labels.get(OWNER_UID_LABEL) if labels.get(MANAGED_BY_LABEL) == MANAGED_BY else None
+
+
+def runtime_names(runtime: Manifest) -> RuntimeNames:
+    """What a WorkflowRuntime's things are called."""
+    metadata = runtime["metadata"]
+    return RuntimeNames(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+def conditions_of(live: Manifest) -> list[dict[str, Any]]:
+    """What stands in its status; none before the first look."""
+    return list((live.get("status") or {}).get("conditions") or ())
 
 
 def container_statuses(pod: Manifest) -> list[dict[str, Any]]:

@@ -24,17 +24,28 @@ def policy(selector: Mapping[str, str], *, ingress: Sequence[Rule] = (), egress:
     }
 
 
-def dns_rule() -> Rule:
+def dns_rule(servers: Peer) -> Rule:
     """DNS at the cluster's own servers and nowhere else."""
     return {
-        "to": [_pods("kube-system", {"k8s-app": "kube-dns"})],
-        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+        "to": [_pods(servers.namespace, servers.labels)],
+        "ports": [{"protocol": protocol, "port": servers.port} for protocol in ("UDP", "TCP")],
     }
 
 
 def peer_rule(peer: Peer) -> Rule:
     """A backend's pods, on their port."""
     return {"to": [_pods(peer.namespace, peer.labels)], "ports": [{"protocol": "TCP", "port": peer.port}]}
+
+
+def namespace_rules(namespaces: Iterable[str], ports: Iterable[int]) -> list[Rule]:
+    """All pods of some namespaces, on these ports. No port means no rule: an empty list would open every port."""
+    wanted = sorted(set(ports))
+    if not wanted:
+        return []
+    return [
+        {"from": [_namespace(name)], "ports": [{"protocol": "TCP", "port": port} for port in wanted]}
+        for name in sorted(set(namespaces))
+    ]
 
 
 def runtime_peer(runtime: str) -> dict[str, Any]:
@@ -76,6 +87,12 @@ def egress_problem(
     return None
 
 
+def wider_than(rule: EgressRule, prefix: int) -> bool:
+    """Whether a rule opens a range with a shorter prefix."""
+    network = _network(rule.cidr)
+    return network is not None and network.prefixlen < prefix
+
+
 def _covers(entry: EgressRule, network: IPv4Network, port: int) -> bool:
     allowed = _network(entry.cidr)
     return allowed is not None and port in entry.ports and network.subnet_of(allowed)
@@ -89,10 +106,12 @@ def _network(cidr: str) -> IPv4Network | None:
 
 
 def _pods(namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-        "podSelector": _selector(labels),
-    }
+    return {**_namespace(namespace), "podSelector": _selector(labels)}
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    """By the label that the API server itself puts on every namespace, and nobody can change."""
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
 def _selector(labels: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A resource is *where* plus *what*; a plan is made by comparing it with what a backend reads back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class VaultResource:
     body: Mapping[str, Any] = field(hash=False)
     fixed: bool = False
     """Cannot be changed in place (mounts): a difference is a conflict, not drift."""
+    maker: "VaultResource | None" = None
+    """What is written to make it, where writing to its own path can only change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,18 @@ class Resource:
     namespaced: bool = True
 
 
+def url_path(resource: Resource, namespace: str, name: str, segment: Callable[[str], str]) -> str:
+    """Where the API server has an object, or without a name a collection. `segment` checks or quotes what is not ours."""
+    inside = ("namespaces", segment(namespace)) if namespace else ()
+    of_one = (segment(name),) if name else ()
+    root = "/apis" if "/" in resource.api_version else "/api"
+    return "/".join((root, resource.api_version, *inside, resource.plural, *of_one))
+
+
 TENANT = Resource("axonos.ai/v1alpha1", "Tenant", "tenants", namespaced=False)
 RUNTIME = Resource("axonos.ai/v1alpha1", "WorkflowRuntime", "workflowruntimes")
 BINDING = Resource("axonos.ai/v1alpha1", "SecretBinding", "secretbindings")
+PROFILE = Resource("axonos.ai/v1alpha1", "GovernanceProfile", "governanceprofiles", namespaced=False)
 NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
 POD = Resource("v1", "Pod", "pods")
 SERVICE = Resource("v1", "Service", "services")
@@ -76,16 +87,20 @@ CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
 RESOURCE_QUOTA = Resource("v1", "ResourceQuota", "resourcequotas")
 LIMIT_RANGE = Resource("v1", "LimitRange", "limitranges")
 DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
+JOB = Resource("batch/v1", "Job", "jobs")
 NETWORK_POLICY = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 ROLE_BINDING = Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 EVENT = Resource("events.k8s.io/v1", "Event", "events")
 LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
+SECRET = Resource("v1", "Secret", "secrets")
+"""Only single ones, in the operator's own namespace, are read; so it is not in the table of what has manifests."""
+
 RESOURCES = {
     r.kind: r
     for r in (
-        TENANT, RUNTIME, BINDING, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, RESOURCE_QUOTA,
-        LIMIT_RANGE, DEPLOYMENT, NETWORK_POLICY, ROLE_BINDING, EVENT, LEASE,
+        TENANT, RUNTIME, BINDING, PROFILE, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, RESOURCE_QUOTA,
+        LIMIT_RANGE, DEPLOYMENT, JOB, NETWORK_POLICY, ROLE_BINDING, EVENT, LEASE,
     )
 }  # fmt: skip
 

@@ -4,20 +4,22 @@ import datetime
 import random
 import threading
 import time
-import traceback
-import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import structlog
 
+from axon_operator.api import GROUP
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.kubernetes.store import Store
 from axon_operator.domain.manifests import container_statuses
 from axon_operator.domain.names import (
+    ABANDON_ANNOTATION,
+    ADOPT_ANNOTATION,
     FINALIZER,
     RECONCILE_ANNOTATION,
     REVISION_ANNOTATION,
@@ -29,6 +31,7 @@ from axon_operator.domain.names import (
 from axon_operator.domain.resources import (
     BINDING,
     POD,
+    PROFILE,
     RUNTIME,
     TENANT,
     Manifest,
@@ -39,15 +42,15 @@ from axon_operator.domain.resources import (
 )
 from axon_operator.process import metrics
 from axon_operator.process.events import event, healed, notes
+from axon_operator.process.logs import new_id, report_defect
+from axon_operator.process.progress import Progress
 from axon_operator.reconcile.engine.controller import Controller, Pass
-from axon_operator.reconcile.engine.queue import Backoff, Priority, WorkQueue
+from axon_operator.reconcile.engine.queue import Priority, WorkQueue
+from axon_operator.reconcile.engine.summary import RETRY, RETRY_DENIED
 
 _SHARES = 8
 """No tenant has more than this part of the workers: one whose backend hangs leaves the others theirs."""
-_STUCK = 600.0
-"""Seconds. A pass makes some dozens of calls, and each ends after its timeout."""
-_RETRY = Backoff(base=1, cap=60)
-_RETRY_DENIED = Backoff(base=30, cap=600)
+_SERVERS_COUNTS = frozenset({"resourceVersion", "generation", "managedFields"})
 
 log = structlog.stdlib.get_logger("axon_operator")
 
@@ -63,9 +66,10 @@ class Engine:
         *,
         workers: int,
         namespace: str,
+        progress: Progress | None = None,
         owns: Callable[[int], bool] = lambda _shard: True,
     ) -> None:
-        """`namespace`: where Events about cluster-scoped objects go.
+        """`namespace`: where Events about cluster-scoped objects go. `progress`: is told of the calls that end.
 
         `owns`: which shards of tenants this process works on. One leader works on all; shards with a Lease each
         would be decided here and nowhere else.
@@ -78,7 +82,7 @@ class Engine:
         self._queue = WorkQueue(tenant=tenant_namespace, share=max(1, workers // _SHARES), waited=_observe_wait)
         self._threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._started = False
-        self._busy_since: dict[Ref, float] = {}
+        self._progress = progress or Progress()
         for priority in Priority:
             metrics.QUEUE_DEPTH.labels(priority.name.lower()).set_function(partial(self._queue.depth, priority))
         store.subscribe(self._changed)
@@ -103,10 +107,9 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether every worker is there, and none has been in one pass for longer than calls can take."""
-        now = time.monotonic()
-        stuck = any(now - since > _STUCK for since in tuple(self._busy_since.values()))
-        return not stuck and (not self._started or all(thread.is_alive() for thread in self._threads))
+        """Whether every worker is there, and none is stuck."""
+        there = not self._started or all(thread.is_alive() for thread in self._threads)
+        return there and not self._progress.stuck
 
     def notice(self, kind: str | None, live: Manifest) -> None:
         """Intake of Kopf's watch events (`kind`: ADDED, MODIFIED, DELETED, None for the initial list)."""
@@ -116,6 +119,19 @@ class Engine:
         else:
             self._store.watched(live)
 
+    def look_again(self, resource: Resource) -> None:
+        """A glance at all objects of a kind: what was found out elsewhere about them is another now."""
+        for live in self._store.list(resource, "", {}):
+            self.look_again_at(ref_of(live))
+
+    def look_again_at(self, key: Ref) -> None:
+        """The same at one object."""
+        self._ask(key, edited=False)
+
+    def ask_again(self, key: Ref) -> None:
+        """A pass that asks all three systems, soon: something in one of them is another now."""
+        self._ask(key, edited=True)
+
     def _changed(self, before: Manifest | None, after: Manifest | None) -> None:
         """Something that is watched is new, another, or gone."""
         live = after or before
@@ -124,6 +140,8 @@ class Engine:
         key = ref_of(live)
         if key.resource in self._controllers:
             self._own_changed(key, before, after)
+        elif key.resource is PROFILE:
+            self._profile_changed(key.name)
         else:
             self._child_changed(key, before, after)
 
@@ -140,6 +158,15 @@ class Engine:
             for runtime in {name for m in (before, after) if m for name in runtimes_named(m)}:
                 self._ask(Ref(RUNTIME, key.namespace, runtime), edited=True)
 
+    def _profile_changed(self, name: str) -> None:
+        """A glance at all that is judged by it; only what is judged differently now is worth more."""
+        for tenant in self._store.list(TENANT, "", {}):
+            if (tenant["spec"].get("governance") or {}).get("profile") == name:
+                key = ref_of(tenant)
+                inside = (self._store.list(kind, tenant_namespace(key), {}) for kind in (RUNTIME, BINDING))
+                for governed in (tenant, *chain.from_iterable(inside)):
+                    self._ask(ref_of(governed), edited=False)
+
     def _child_changed(self, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
         # both, because a label that was changed has changed the owner too
         owners = {owner_of(manifest) for manifest in (before, after) if manifest}
@@ -149,6 +176,8 @@ class Engine:
 
     def _owned_changed(self, owner: Ref, key: Ref, before: Manifest | None, after: Manifest | None) -> None:
         if key.resource is not POD:
+            if child_fingerprint(before) == child_fingerprint(after):
+                return
             # one that was made anew has another uid, which only OpenBao can tell from the right one
             self._ask(owner, edited=before is None or after is None, priority=Priority.URGENT)
         elif pod_fingerprint(before) != pod_fingerprint(after):
@@ -168,29 +197,28 @@ class Engine:
 
     def _work(self) -> None:
         while (key := self._queue.get()) is not None:
-            self._busy_since[key] = time.monotonic()
             try:
-                self._run(key)
+                with self._progress.watched():
+                    self._run(key)
             finally:
-                del self._busy_since[key]
                 self._queue.done(key)
 
     def _run(self, key: Ref) -> None:
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(
-            kind=key.resource.kind, namespace=key.namespace, name=key.name, reconcile=uuid.uuid4().hex[:12]
+            kind=key.resource.kind, namespace=key.namespace, name=key.name, reconcile=new_id()
         ):
             try:
                 done = self._controllers[key.resource].run(key)
                 outcome = self._settle(key, done)
             except ReconcileError as error:
                 outcome = type(error).__name__.lower()
-                delay = self._queue.add_failed(key, _RETRY_DENIED if isinstance(error, Denied) else _RETRY)
+                delay = self._queue.add_failed(key, RETRY_DENIED if isinstance(error, Denied) else RETRY)
                 log.warning("pass failed", reason=error.reason, message=error.message, retry=round(delay, 2))
             except Exception as error:  # noqa: BLE001 - a defect must not end the worker
                 outcome = "defect"
                 report_defect(error)
-                self._queue.add_failed(key, _RETRY)
+                self._queue.add_failed(key, RETRY)
         metrics.RECONCILES.labels(key.resource.kind, outcome).inc()
         metrics.RECONCILE_SECONDS.labels(key.resource.kind).observe(time.monotonic() - started)
 
@@ -266,14 +294,26 @@ def fingerprint(live: Manifest) -> tuple[Any, ...]:
         metadata.get("deletionTimestamp"),
         # taken off by somebody, it is put back at once: without it, deletion would leave everything behind
         FINALIZER in (metadata.get("finalizers") or ()),
-        annotations.get(RECONCILE_ANNOTATION),
+        tuple(annotations.get(name) for name in (RECONCILE_ANNOTATION, ABANDON_ANNOTATION, ADOPT_ANNOTATION)),
     )
 
 
 def _unclaimed(seen: tuple[Any, ...]) -> tuple[Any, ...]:
     """The same object before it had our finalizer."""
-    *rest, _, request = seen
-    return (*rest, False, request)
+    *rest, _, requests = seen
+    return (*rest, False, requests)
+
+
+def child_fingerprint(child: Manifest | None) -> Manifest:
+    """What a pass over its owner depends on in a child: not the notes of others.
+
+    They raise the generation of a Deployment, which until its controller has observed that looks like a rollout.
+    """
+    if child is None:
+        return {}
+    metadata = {k: v for k, v in child["metadata"].items() if k not in _SERVERS_COUNTS}
+    notes = {k: v for k, v in (metadata.get("annotations") or {}).items() if k.startswith(f"{GROUP}/")}
+    return {**child, "metadata": {**metadata, "annotations": notes}}
 
 
 def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
@@ -295,25 +335,3 @@ def pod_fingerprint(pod: Manifest | None) -> tuple[Any, ...]:
 
 def _observe_wait(priority: Priority, seconds: float) -> None:
     metrics.QUEUE_WAIT.labels(priority.name.lower()).observe(seconds)
-
-
-def report_failure(error: Exception) -> None:
-    """Logs why a watch failed; it is begun again."""
-    if isinstance(error, ReconcileError):
-        log.warning("watch failed", reason=error.reason, message=error.message)
-    else:
-        report_defect(error)
-
-
-def report_defect(error: Exception) -> None:
-    """Logs an exception that is none of the four errors: its type and place only."""
-    # not log.exception: a traceback ends with the exception's text
-    log.error("defect", error=type(error).__name__, where=_where(error))
-
-
-def _where(error: Exception) -> list[str]:
-    """File and line of each frame; never the exception's text, which can carry values."""
-    return [
-        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)[-6:]
-    ]

@@ -1,4 +1,4 @@
-"""Kubernetes Events: one when a condition that people watch changes, one when drift was set right."""
+"""Kubernetes Events: one when a condition that people watch changes, when drift was set right, when a credential is new."""
 
 import datetime
 import uuid
@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from axon_operator.api.conditions import Condition
-from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.api.reasons import FINDINGS, ConditionType, Reason
 from axon_operator.domain.resources import EVENT, Manifest
 from axon_operator.reconcile.engine.controller import Pass
 from axon_operator.reconcile.engine.plan import Change, KubeAnnotate
 
-_WATCHED = {ConditionType.READY, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
+_WATCHED = {ConditionType.READY, ConditionType.STALLED, ConditionType.DELETION_BLOCKED, *FINDINGS}
+
+_LATER = (
+    "The Kubernetes namespace stays, so that the sweep finds the rest; it removes all of it when that system is back."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,9 @@ def notes(done: Pass) -> list[Note]:
     found = [_of_condition(c) for c in moved if not (stalled and c.type == ConditionType.READY)]
     if changes := "; ".join(str(change) for change in healed(done)):
         found.append(Note("Normal", Reason.UPDATED, f"Set right: {changes}"[:1000]))
-    return found
+    if adopted := "; ".join(str(change) for change in done.outcome.applied if change.verb == "adopt"):
+        found.append(Note("Normal", Reason.ADOPTED, f"Taken over from a lost Tenant: {adopted}"[:1000]))
+    return [*found, *_rotated(done), *_left(done)]
 
 
 def healed(done: Pass) -> list[Change]:
@@ -42,6 +48,29 @@ def healed(done: Pass) -> list[Change]:
         return []
     # pods are annotated whenever their credentials change: that is work, not drift
     return [change for change in done.outcome.applied if not isinstance(change, KubeAnnotate)]
+
+
+def _rotated(done: Pass) -> list[Note]:
+    """Another credential in place of one that was there; the first one is news of `Ready`."""
+    before = ((done.live or {}).get("status") or {}).get("rotatedAt")
+    if before is None or done.status.get("rotatedAt", before) == before:
+        return []
+    message = "A new credential is published. The one before is revoked when every pod serves the new one and spec.rotation.overlap has passed."
+    return [Note("Normal", Reason.ROTATED, message)]
+
+
+def _left(done: Pass) -> list[Note]:
+    """What a deletion leaves behind, told when it ends."""
+    if done.next is not None or not done.outcome.complete:
+        return []
+    kept = (s.stage.message for s in done.outcome.stages if s.stage.reason is Reason.RETAINED and not s.given_up)
+    abandoned = (
+        f"Deleted without: {str(left).partition(' ')[2]}. {why.message}" for left, why in done.outcome.abandoned
+    )
+    return [
+        *(Note("Normal", Reason.RETAINED, message) for message in kept),
+        *(Note("Warning", Reason.ABANDONED, f"{message} {_LATER}"[:1000]) for message in abandoned),
+    ]
 
 
 def event(note: Note, live: Manifest, namespace: str, now: datetime.datetime) -> Manifest:
@@ -70,12 +99,16 @@ def event(note: Note, live: Manifest, namespace: str, now: datetime.datetime) ->
 
 
 def _of_condition(condition: Condition) -> Note:
-    bad = condition.type != ConditionType.READY and condition.status == "True"
-    return Note("Warning" if bad else "Normal", condition.reason, condition.message)
+    bad = "False" if condition.type in FINDINGS else "True"
+    warns = condition.type != ConditionType.READY and condition.status == bad
+    return Note("Warning" if warns else "Normal", condition.reason, condition.message)
 
 
 def _moved(before: Condition | None, after: Condition) -> bool:
-    return before is None or (before.status, before.reason) != (after.status, after.reason)
+    if before is None:
+        # a good first look at something else is no news of this object
+        return after.type not in FINDINGS or after.status != "True"
+    return (before.status, before.reason) != (after.status, after.reason)
 
 
 def _settled(before: Iterable[Condition], after: Iterable[Condition]) -> bool:

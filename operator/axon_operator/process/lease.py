@@ -25,7 +25,7 @@ from axon_operator.domain.lease import (
 )
 from axon_operator.domain.resources import LEASE, Manifest, Ref
 from axon_operator.process import metrics
-from axon_operator.process.engine import report_defect
+from axon_operator.process.logs import report_defect
 
 LEASE_NAME: Final = "axon-operator"
 CALL_TIMEOUT: Final = 5.0

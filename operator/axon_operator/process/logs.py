@@ -6,10 +6,14 @@ The first line is that no message ever holds a value: errors carry our own words
 import logging
 import re
 import sys
+import traceback
+import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+from axon_operator.backends.errors import ReconcileError
 
 _SECRET_KEYS = re.compile(r"token|secret|password|jwt|authorization|accessor|lease|assertion|cookie", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
@@ -18,6 +22,8 @@ _SECRET_TEXT = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
 _REDACTED = "[redacted]"
+
+log = structlog.stdlib.get_logger("axon_operator")
 
 
 def configure(level: str) -> None:
@@ -56,6 +62,11 @@ def configure(level: str) -> None:
     )
 
 
+def new_id() -> str:
+    """What the log and audit lines of one pass, or one sweep, share."""
+    return uuid.uuid4().hex[:12]
+
+
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replaces values under telling names and anything that looks like a credential."""
     for key, value in event.items():
@@ -72,3 +83,25 @@ def _drop_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any])
     if info and info is not True and info[0] is not None:
         event["error"] = info[0].__name__
     return event
+
+
+def report_failure(error: Exception) -> None:
+    """Logs why a watch failed; it is begun again."""
+    if isinstance(error, ReconcileError):
+        log.warning("watch failed", reason=error.reason, message=error.message)
+    else:
+        report_defect(error)
+
+
+def report_defect(error: Exception) -> None:
+    """Logs an exception that is none of the four errors: its type and place only."""
+    # not log.exception: a traceback ends with the exception's text
+    log.error("defect", error=type(error).__name__, where=_where(error))
+
+
+def _where(error: Exception) -> list[str]:
+    """File and line of each frame; never the exception's text, which can carry values."""
+    return [
+        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)[-6:]
+    ]

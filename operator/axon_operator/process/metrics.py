@@ -1,6 +1,8 @@
-"""Metrics. They are API (docs/reference/metrics.md); labels have few values and never name a secret."""
+"""Metrics. They are API (docs/reference/metrics.md); labels have few values, but of one, and never name a secret."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from axon_operator.process.expiry import CredentialExpiry
 
 REGISTRY = CollectorRegistry()
 
@@ -58,6 +60,23 @@ ORPHANS_REMOVED = Counter(
     ["system", "kind"],
     registry=REGISTRY,
 )
+ORPHANS_HELD = Gauge(
+    "axon_operator_orphans_held_tenants",
+    "Tenants whose remains are due and kept, because not fewer tenants are dead than alive.",
+    registry=REGISTRY,
+)
+AUDIT_READY = Gauge(
+    "axon_operator_audit_ready",
+    "1 for the status that the condition AuditReady has, 0 for the two others; nothing where it is not looked for.",
+    ["status"],
+    registry=REGISTRY,
+)
+ISOLATION = Gauge(
+    "axon_operator_isolation_tenants",
+    "Tenants into which the canary tries to cross, by what came of it.",
+    ["verdict"],
+    registry=REGISTRY,
+)
 BACKEND_CALLS = Counter(
     "axon_operator_backend_calls_total",
     "Calls of a backend, by verb and outcome.",
@@ -71,6 +90,9 @@ BACKEND_SECONDS = Histogram(
     registry=REGISTRY,
 )
 LEADER = Gauge("axon_operator_leader", "1 in the process that leads, 0 in one that stands by.", registry=REGISTRY)
+
+CREDENTIAL_EXPIRY = CredentialExpiry()
+REGISTRY.register(CREDENTIAL_EXPIRY)
 
 
 def observe_call(backend: str, verb: str, outcome: str, seconds: float) -> None:

@@ -1,8 +1,6 @@
 """Runs the orphan sweep in a thread of its own, and tells people what it found and did."""
 
 import datetime
-import random
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -14,13 +12,19 @@ from axon_operator.backends.errors import ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.domain.resources import TENANT, Ref
 from axon_operator.process import metrics
-from axon_operator.process.engine import report_defect
 from axon_operator.process.events import Note, event
-from axon_operator.reconcile.sweep import KINDS, Fate, Report, Trace
+from axon_operator.process.rounds import Rounds
+from axon_operator.reconcile.sweep import Report
+from axon_operator.reconcile.sweep.orphans import KINDS, Fate, Trace
 
-_LOOK_AGAIN = 1.0
-"""Seconds between looks whether this process may begin."""
 _LONGEST_NOTE = 1000
+_HELD = "Their grace is over, but not fewer tenants are dead than alive: is this a restored cluster, or a second one on the same OpenBao? Otherwise remove them by hand (docs/operations.md, Orphans)."
+
+_THEN = {
+    **dict.fromkeys((Fate.ACCESS, Fate.TENANT), "Removed after a grace period, if no owner shows up."),
+    Fate.STAYS: "Not removed: it restricts.",
+    Fate.KEPT: "Not removed: it is to be retained, or its mark does not say which cluster it is of.",
+}
 
 log = structlog.stdlib.get_logger("axon_operator")
 
@@ -32,7 +36,7 @@ class Sweeping(Protocol):
         """One sweep."""
 
 
-class Sweeper:
+class Sweeper(Rounds):
     """A sweep at every interval, while this process leads and knows all objects."""
 
     def __init__(
@@ -44,55 +48,31 @@ class Sweeper:
         may_begin: Callable[[], bool],
         namespace: str,
     ) -> None:
-        """`interval`: seconds from the end of a sweep to the next, ±10 %.
+        """`may_begin`: whether this process leads and has listed everything once: what is not known yet must not look dead.
 
-        `may_begin`: whether this process leads and has listed everything once: what is not known yet must not look
-        dead. `namespace`: where Events about Tenants go.
+        `namespace`: where Events about Tenants go.
         """
+        super().__init__("sweep", interval=interval, may_begin=may_begin)
         self._sweep = sweep
         self._kubernetes = kubernetes
-        self._interval = interval
-        self._may_begin = may_begin
         self._namespace = namespace
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self, timeout: float) -> bool:
-        """Begins no more sweeps, and waits at most `timeout` seconds for one that is under way; whether that is over."""
-        self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            if not self._may_begin():
-                self._stopped.wait(_LOOK_AGAIN)
-                continue
-            try:
-                self.once()
-            except Exception as error:  # noqa: BLE001 - a defect must not end the sweeps
-                report_defect(error)
-            self._stopped.wait(self._interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
-
-    def once(self) -> None:
+    def _round(self) -> None:
         """One sweep, with its log lines, metrics and Events."""
-        with structlog.contextvars.bound_contextvars(task="sweep"):
-            report = self._sweep.run()
-            for trace in sorted(report.new, key=str):
-                log.warning("orphan found", **_about(trace))
-            for trace in report.removed:
-                metrics.ORPHANS_REMOVED.labels(trace.system, trace.kind).inc()
-                log.warning("orphan removed", **_about(trace))
-            for what, error in report.problems.items():
-                log.warning("sweep incomplete", what=what, reason=error.reason, message=error.message)
-            count(report.known)
-            self._tell(_by_tenant(report.new), found)
-            self._tell(_by_tenant(report.removed), removed)
+        report = self._sweep.run()
+        for trace in sorted(report.new, key=str):
+            log.warning("orphan found", **_about(trace))
+        for trace in report.removed:
+            metrics.ORPHANS_REMOVED.labels(trace.system, trace.kind).inc()
+            log.warning("orphan removed", **_about(trace))
+        if held := {(trace.tenant, trace.owner) for trace in report.held}:
+            log.warning("dead tenants kept", tenants=len(held), message=_HELD)
+        metrics.ORPHANS_HELD.set(len(held))
+        for what, error in report.problems.items():
+            log.warning("sweep incomplete", what=what, reason=error.reason, message=error.message)
+        count(report.known)
+        self._tell(_by_tenant(report.new), found)
+        self._tell(_by_tenant(report.removed), removed)
 
     def _tell(self, orphans: Mapping[str, list[Trace]], note: Callable[[list[Trace]], Note]) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -107,8 +87,8 @@ class Sweeper:
 
 def found(traces: list[Trace]) -> Note:
     """The Event about new orphans in a living Tenant's part of the systems."""
-    stays = all(trace.fate is Fate.STAYS for trace in traces)
-    then = "Not removed: it restricts." if stays else "Removed after a grace period, if no owner shows up."
+    fates = {trace.fate for trace in traces}
+    then = _THEN[fates.pop()] if len(fates) == 1 else _THEN[Fate.TENANT]
     return Note("Warning", Reason.ORPHAN_FOUND, _listed("Belongs to no living object", traces, then))
 
 

@@ -1,30 +1,46 @@
 """SecretBinding: reports what became of it. Its effects are made by its runtime, the single writer."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import datetime
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.secretbinding import SecretBindingSpec, Source
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient, Waiting
-from axon_operator.domain import agent
+from axon_operator.domain import agent, rotation
 from axon_operator.domain import binding as bindings
-from axon_operator.domain import runtime as desired
-from axon_operator.domain.binding import credential_file
-from axon_operator.domain.manifests import container_statuses
-from axon_operator.domain.names import RUNTIME_LABEL, RuntimeNames
+from axon_operator.domain.binding import Surroundings
+from axon_operator.domain.issue import Told, credential_file, engine_of
+from axon_operator.domain.manifests import runtime_names
+from axon_operator.domain.names import KV_MOUNT
 from axon_operator.domain.platform import Platform
-from axon_operator.domain.resources import BINDING, CONFIG_MAP, POD, RUNTIME, Manifest, Ref
-from axon_operator.reconcile.common import attempt, deleting
+from axon_operator.domain.resources import BINDING, CONFIG_MAP, JOB, POD, RUNTIME, Manifest, Ref
+from axon_operator.domain.runtime import told_by
+from axon_operator.domain.runtime.vault import vault_policy_path
+from axon_operator.domain.values import seconds
+from axon_operator.reconcile.common import attempt, deleting, utc_now
 from axon_operator.reconcile.engine.plan import Backends, Outcome, Plan, Stage
-from axon_operator.reconcile.runtime import (
+from axon_operator.reconcile.issues import IssuesSeen, look_at_issues
+from axon_operator.reconcile.views import (
+    Served,
     TenantView,
-    deliverable,
-    kv_keys,
+    as_binding,
+    ask_for_grants,
+    consumers,
+    delivered,
+    kv_secrets,
     published_revision,
     runtime_bindings,
+    served,
+    surroundings,
     tenant_view,
 )
+
+_NEAR_END = 30
+"""Seconds; or this share of its life, whichever is more."""
+_NEAR_END_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +54,36 @@ class BindingSeen:
     tenant: TenantView | None
     runtime: Manifest | None
     candidates: tuple[bindings.Binding, ...]
-    keys: Mapping[str, bindings.Keys] | ReconcileError
-    published: str | None
-    """The name under which the runtime's set of files is published to its pods."""
-    policy: str | ReconcileError | None
-    """Body of the runtime's policy in OpenBao."""
-    served: tuple[str | None, ...] | ReconcileError
-    """For each pod that counts as a consumer, the published name that it has recorded."""
     reported: str | None
     """The revision in the binding's own status: what was wanted when it was last looked at."""
+    binding: bindings.Binding
+    """This one, whether it is being deleted or not."""
+    now: datetime.datetime
+    expires: datetime.datetime | None = None
+    """When the first pod's credential ends, as far as the status knows."""
+    around: Surroundings | None = None
+    found: bindings.Found | ReconcileError = field(default_factory=dict)
+    """What of the secrets is in the KV store."""
+    told: Told = field(default_factory=Told)
+    """What the runtime's ConfigMap tells of the bindings that are delivered."""
+    published: str | None = None
+    """The name under which the runtime's set of files is published to its pods."""
+    policy: str | ReconcileError | None = None
+    """Body of the runtime's policy in OpenBao; read when the credential is to be taken back."""
+    issues: IssuesSeen | ReconcileError = field(default_factory=IssuesSeen)
+    """What OpenBao still has of it; looked at then."""
+    served: tuple[Served, ...] | ReconcileError = ()
+    """What each pod that counts as a consumer says of itself."""
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the credential is to be taken back."""
+        return self.deleting or self.spec.revoked or self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether its runtime has run to its end."""
+        return self.around is not None and self.around.ended
 
 
 class BindingReconciler:
@@ -54,57 +91,70 @@ class BindingReconciler:
 
     resource = BINDING
 
-    def __init__(self, backends: Backends, platform: Platform) -> None:
+    def __init__(self, backends: Backends, platform: Platform, now: Callable[[], datetime.datetime] = utc_now) -> None:
         self._to = backends
         self._platform = platform
+        self._now = now
 
     def gather(self, live: Manifest, *, ask: bool) -> BindingSeen:
         """Reads the runtime and how far its pods have come."""
-        metadata, kubernetes, vault = live["metadata"], self._to.kubernetes, self._to.vault
-        namespace = metadata["namespace"]
-        spec = SecretBindingSpec.model_validate(live["spec"])
+        metadata, kubernetes = live["metadata"], self._to.kubernetes
+        namespace, binding = metadata["namespace"], as_binding(live)
         tenant = tenant_view(kubernetes, namespace)
-        runtime = kubernetes.get(Ref(RUNTIME, namespace, spec.runtime_ref.name))
-        candidates = runtime_bindings(kubernetes, namespace, spec.runtime_ref.name)
-        reported = (live.get("status") or {}).get("revision")
-        readable = tenant is not None and not tenant.spec.suspended and not tenant.deleting
-        if tenant is None or runtime is None or not readable:
-            return BindingSeen(
-                namespace,
-                metadata["name"],
-                spec,
-                deleting(live),
-                tenant,
-                runtime,
-                candidates,
-                {},
-                None,
-                None,
-                (),
-                reported,
-            )
-        names = RuntimeNames(namespace, spec.runtime_ref.name, runtime["metadata"]["uid"])
-        config = kubernetes.get(Ref(CONFIG_MAP, namespace, names.principal))
-        consumers = [p for p in kubernetes.list(POD, namespace, {RUNTIME_LABEL: names.runtime}) if _consumes(p)]
-        policy_at = desired.vault_refs(names, tenant.names)[1]
-        return BindingSeen(
+        runtime = kubernetes.get(Ref(RUNTIME, namespace, binding.spec.runtime_ref.name))
+        seen = BindingSeen(
             namespace=namespace,
             name=metadata["name"],
-            spec=spec,
+            spec=binding.spec,
             deleting=deleting(live),
             tenant=tenant,
             runtime=runtime,
-            candidates=candidates,
-            keys=attempt(lambda: kv_keys(vault, tenant.names, candidates))
-            if ask
-            else bindings.assumed_keys(candidates),
-            published=published_revision(config),
-            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")) if ask else None,
-            served=attempt(lambda: tuple(self._served(names, tenant, pod) for pod in consumers))
-            if ask
+            candidates=runtime_bindings(kubernetes, namespace, binding.spec.runtime_ref.name),
+            reported=(live.get("status") or {}).get("revision"),
+            binding=binding,
+            now=self._now(),
+            expires=_expiry(live),
+        )
+        if tenant is None or runtime is None or tenant.spec.suspended or tenant.deleting:
+            return seen
+        names = runtime_names(runtime)
+        spec = WorkflowRuntimeSpec.model_validate(runtime["spec"])
+        job = kubernetes.get(Ref(JOB, namespace, names.principal))
+        pods = kubernetes.referring(POD, namespace, names.runtime) if ask_for_grants(seen.candidates) else ()
+        around = surroundings(names, spec, tenant, seen.candidates, self._platform, job=job, pods=pods)
+        return self._with_delivery(replace(seen, around=around), around, ask=ask)
+
+    def _with_delivery(self, seen: BindingSeen, around: Surroundings, *, ask: bool) -> BindingSeen:
+        """What is published to the pods, and what they have taken over."""
+        names, tenant, kubernetes, vault = around.names, around.tenant, self._to.kubernetes, self._to.vault
+        config = kubernetes.get(Ref(CONFIG_MAP, names.namespace, names.principal))
+        seen = replace(seen, published=published_revision(config), told=told_by(config))
+        pods = consumers(kubernetes, names.namespace, names.runtime)
+        if not ask:
             # the number of consumers in the status says whether these are still the ones that served it
-            else (published_revision(config),) * len(consumers),
-            reported=reported,
+            found = bindings.assumed(seen.candidates, around.consent, seen.told.secrets)
+            return replace(seen, found=found, served=(Served(seen.published),) * len(pods))
+        # of the others, what is published tells enough: whether their secrets are still there is their own question
+        published = [b for b in seen.candidates if b.name in seen.told.bindings]
+        others = bindings.assumed(published, around.consent, seen.told.secrets)
+        asked = bindings.in_question(seen.candidates, seen.name)
+        seen = replace(
+            seen,
+            found=attempt(lambda: {**others, **kv_secrets(vault, around, asked)}),
+            served=attempt(lambda: served(vault, names, tenant, pods)),
+        )
+        return self._with_remains(seen, around) if seen.withdrawn else seen
+
+    def _with_remains(self, seen: BindingSeen, around: Surroundings) -> BindingSeen:
+        """What may still be good of a credential that is to be taken back."""
+        vault, names, tenant = self._to.vault, around.names, around.tenant
+        # its source may have been another one, of which something is left
+        engines = {*seen.told.engines, *((engine,) if (engine := engine_of(seen.spec.source)) else ())}
+        policy_at = vault_policy_path(names, tenant)
+        return replace(
+            seen,
+            policy=attempt(lambda: (vault.read(policy_at) or {}).get("policy")),
+            issues=attempt(lambda: look_at_issues(vault, names, tenant, engines, closely=True)),
         )
 
     def plan(self, seen: BindingSeen) -> Plan:
@@ -115,7 +165,7 @@ class BindingReconciler:
             return Plan((Stage(ConditionType.DELIVERED, reason=reason, message=message),))
         return Plan((Stage(ConditionType.DELIVERED, problem=problem),))
 
-    def status(self, seen: BindingSeen) -> dict[str, Any]:
+    def status(self, seen: BindingSeen, outcome: Outcome) -> dict[str, Any]:  # noqa: ARG002 - the Protocol's
         """Revision and consumers, as far as they are known."""
         if seen.tenant is not None and seen.tenant.spec.suspended:
             return {"consumers": {"ready": 0, "total": 0}}
@@ -123,35 +173,29 @@ class BindingReconciler:
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
         current = seen.published if agent.revision_of(seen.published) == revision else None
-        ready = sum(served == current for served in seen.served) if current else 0
-        return {"revision": revision, "consumers": {"ready": ready, "total": len(seen.served)}}
+        ready = sum(s.revision == current for s in seen.served) if current else 0
+        consumers = {"ready": ready, "total": len(seen.served)}
+        return {"revision": revision, "consumers": consumers, **_times(seen, seen.served)}
 
-    def related(self, seen: BindingSeen, outcome: Outcome) -> tuple[Ref, ...]:  # noqa: ARG002 - the Protocol's
+    def related(self, seen: BindingSeen, outcome: Outcome) -> tuple[Ref, ...]:
         """The runtime, once for each change of what its bindings ask for; it then has its own way of trying again.
 
         What was asked for is remembered in the status, which is not written while pods cannot be asked.
         """
         wanted = self._revision(seen)
         changed = wanted not in {None, seen.reported, agent.revision_of(seen.published)} and "revision" in self.status(
-            seen
+            seen, outcome
         )
         return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if changed else ()
 
-    def _served(self, names: RuntimeNames, tenant: TenantView, pod: Manifest) -> str | None:
-        record = self._to.vault.read(desired.served_path(names, tenant.names, pod["metadata"]["uid"]))
-        return None if record is None else record.get("revision")
-
     def _revision(self, seen: BindingSeen) -> str | None:
         """The set of files that the runtime's pods ought to serve now."""
-        if (
-            seen.tenant is None
-            or seen.runtime is None
-            or seen.tenant.spec.suspended
-            or isinstance(seen.keys, ReconcileError)
-        ):
+        if seen.around is None or isinstance(seen.found, ReconcileError):
             return None
-        specs = deliverable(seen.candidates, seen.keys, seen.tenant.spec, self._platform)
-        return agent.revision([credential_file(spec) for spec in specs])
+        before = seen.told.generations
+        # only the runtime's pass numbers generations; until it has published another one, it is waited for
+        wanted = delivered(seen.candidates, seen.found, seen.around, before=before, highest={}, now=seen.now)
+        return agent.revision([credential_file(b) for b in wanted])
 
     def _not_delivered(self, seen: BindingSeen) -> ReconcileError | None:
         if seen.tenant is None:
@@ -161,14 +205,14 @@ class BindingReconciler:
             return Waiting(Reason.TENANT_NOT_READY, "The tenant is being deleted.", after=10)
         if seen.tenant.spec.suspended:
             return None
-        if seen.runtime is None:
+        if seen.runtime is None or seen.around is None:
             message = f"There is no WorkflowRuntime {seen.spec.runtime_ref.name} in this namespace (yet); references never cross namespaces."
             return Waiting(Reason.RUNTIME_NOT_FOUND, message, after=30)
-        if isinstance(seen.keys, ReconcileError):
-            return seen.keys
-        problem = bindings.problems(
-            seen.candidates, seen.keys, seen.tenant.spec.network.egress, self._platform.cluster_cidrs
-        ).get(seen.name)
+        if seen.withdrawn:
+            return self._not_withdrawn(seen)
+        if isinstance(seen.found, ReconcileError):
+            return _ending(seen, seen.found) or seen.found
+        problem = bindings.problems(seen.candidates, seen.found, seen.around).get(seen.name)
         if problem:
             return (
                 Terminal(problem.reason, problem.message)
@@ -182,55 +226,105 @@ class BindingReconciler:
         return None
 
     def _not_withdrawn(self, seen: BindingSeen) -> ReconcileError | None:
-        """On deletion: the file must be gone from every pod, and OpenBao must refuse the path."""
-        gone_with_it = seen.tenant is None or seen.tenant.deleting or seen.runtime is None or deleting(seen.runtime)
+        """When it is to be taken back: the file must be gone from every pod, and OpenBao must give nothing any more."""
+        gone_with_it = seen.tenant is None or seen.tenant.deleting or seen.runtime is None
         if gone_with_it or (seen.tenant is not None and seen.tenant.spec.suspended):
             # no pods and a locked namespace: the runtime's next pass rewrites the policy without this binding
             return None
-        if isinstance(seen.keys, ReconcileError):
-            return _blocked(seen.keys)
-        if isinstance(seen.policy, ReconcileError):
-            return _blocked(seen.policy)
-        paths = bindings.kv_paths(seen.candidates)
-        own = seen.spec.source.kv.path if seen.spec.source.kv else ""
-        if own not in paths and f'data/org/{own}"' in (seen.policy or ""):
+        if seen.around is None or seen.runtime is None:
+            return None
+        for unknown in (seen.found, seen.policy, seen.issues):
+            if isinstance(unknown, ReconcileError):
+                return _blocked(unknown)
+        if deleting(seen.runtime):
+            # its pods end before it takes anything back, so there is nobody left who could serve something else
+            return self._still_good(seen, seen.around)
+        return self._still_good(seen, seen.around) or self._not_served(seen)
+
+    def _still_good(self, seen: BindingSeen, around: Surroundings) -> ReconcileError | None:
+        """What OpenBao would still give for it, or has given."""
+        policy = seen.policy if isinstance(seen.policy, str) else ""
+        if _remains(seen, around):
+            return Waiting(
+                Reason.PROGRESSING, "What was issued for it is being revoked (see the runtime's status).", after=0.5
+            )
+        needed = (b for b in seen.candidates if b.name != seen.name and not b.spec.revoked)
+        if _names(policy, seen.spec.source, bindings.kv_paths(needed, around.consent)):
             return Waiting(Reason.PROGRESSING, "OpenBao's policy for the runtime still names the secret.", after=0.5)
-        return self._not_served(seen)
+        return None
 
     def _not_served(self, seen: BindingSeen) -> ReconcileError | None:
         wanted = self._revision(seen)
         if wanted != agent.revision_of(seen.published):
             return Waiting(Reason.PROGRESSING, "The runtime takes over the change (see its status).", after=1)
         if isinstance(seen.served, ReconcileError):
-            return seen.served
-        ready, total = sum(served == seen.published for served in seen.served), len(seen.served)
+            return _ending(seen, seen.served) or seen.served
+        ready, total = sum(s.revision == seen.published for s in seen.served), len(seen.served)
         if ready < total:
             return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
         return None
 
 
+def _remains(seen: BindingSeen, around: Surroundings) -> bool:
+    """Whether OpenBao has anything that was issued for it."""
+    return isinstance(seen.issues, IssuesSeen) and bool(seen.issues.highest(around.names, [seen.binding]))
+
+
 def _settled(seen: BindingSeen) -> tuple[Reason, str]:
     if seen.tenant is not None and seen.tenant.spec.suspended:
         return Reason.SUSPENDED, "The tenant is suspended."
+    if seen.spec.revoked:
+        return Reason.REVOKED, "Taken back; spec.revoked says so."
+    if seen.ended:
+        return Reason.NO_CONSUMERS, "Taken back: the runtime has run to its end."
     if not seen.served:
         return Reason.NO_CONSUMERS, "The runtime has no pods."
     return Reason.READY, "Every pod serves it."
 
 
+def _names(policy: str, source: Source, others: Collection[str]) -> bool:
+    """Whether a policy lets the secret of a source be read, and not for the sake of others. Of a grant, whatever
+    revision it is for."""
+    if source.kv:
+        path = f"org/{source.kv.path}"
+        return path not in others and f'{KV_MOUNT}/data/{path}"' in policy
+    if source.grant:
+        end = f"/{source.grant.user}/{source.grant.path}"
+        return not any(path.endswith(end) for path in others) and f'{end}"' in policy
+    return False
+
+
+def _expiry(live: Manifest) -> datetime.datetime | None:
+    told = (live.get("status") or {}).get("expiresAt")
+    return datetime.datetime.fromisoformat(told) if told else None
+
+
+def _ending(seen: BindingSeen, outage: ReconcileError) -> Waiting | None:
+    """An outage is none of the workload's business until the credential that it holds is about to end."""
+    if not isinstance(outage, Transient) or seen.expires is None or not seen.spec.is_leased:
+        return None
+    left = int((seen.expires - seen.now).total_seconds())
+    if left > max(_NEAR_END, seconds(seen.spec.ttl) * _NEAR_END_SHARE):
+        return None
+    when = f"ends in {left} s" if left > 0 else "has ended"
+    return Waiting(Reason.CREDENTIAL_EXPIRING, f"{outage.message} The credential that a pod holds {when}.", after=5)
+
+
+def _times(seen: BindingSeen, served: Sequence[Served]) -> dict[str, str]:
+    """When the credential was made, when the next one is due, and when the first of those that pods hold ends."""
+    current = seen.told.generations.get(seen.name)
+    if current is None or current.made is None:
+        return {}
+    due = rotation.next_rotation(seen.binding, current)
+    ends = [s.expires for s in served if s.expires] if seen.spec.is_leased else []
+    ended = datetime.datetime.fromtimestamp(min(ends), datetime.UTC) if ends else None
+    times = {"rotatedAt": current.made, "nextRotation": due, "expiresAt": ended}
+    return {name: rotation.stamp(at) for name, at in times.items() if at}
+
+
 def _wants_pods(seen: BindingSeen) -> bool:
     spec = (seen.runtime or {}).get("spec") or {}
     return not spec.get("suspended") and spec.get("replicas", 1) > 0
-
-
-def _consumes(pod: Manifest) -> bool:
-    """Whether a pod may hold files: its sidecar runs, or its workload has started, with whatever was there then."""
-    status = pod.get("status") or {}
-    if deleting(pod) or status.get("phase") in {"Failed", "Succeeded"}:
-        return False
-    states = {c["name"]: c for c in container_statuses(pod)}
-    sidecar, workload = states.get("credentials") or {}, states.get("workload") or {}
-    begun = workload.get("restartCount", 0) > 0 or {"running", "terminated"} & set(workload.get("state") or ())
-    return "running" in (sidecar.get("state") or {}) or bool(begun)
 
 
 def _blocked(error: ReconcileError) -> ReconcileError:

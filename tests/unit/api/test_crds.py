@@ -11,8 +11,9 @@ from pydantic import ConfigDict, Field
 
 from axon_operator.api import crds
 from axon_operator.api.base import ApiModel, cel
+from axon_operator.api.identity import Sessions
 from axon_operator.api.reasons import ConditionType
-from axon_operator.api.tenant import Sessions, TenantSpec
+from axon_operator.api.tenant import TenantSpec
 
 MAX_BYTES = 256 * 1024
 """`kubectl apply` keeps the whole object in an annotation, which may not be larger."""
@@ -35,7 +36,7 @@ def _nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 def _fields(kind: crds.Kind) -> Iterator[tuple[str, dict[str, Any]]]:
     """Spec and status; metadata is the API server's own."""
-    for part in ("spec", "status"):
+    for part in {"spec", "status"} & _schema(kind)["properties"].keys():
         yield from _nodes(_schema(kind)["properties"][part], part)
 
 
@@ -102,10 +103,16 @@ def test_columns_read_fields_that_exist(kind: crds.Kind) -> None:
         if column.path.startswith(".metadata.") or "conditions[?" in column.path:
             continue
         assert column.path in known, column.name
-    assert [column.name for column in kind.columns if not column.wide][:2] == ["Ready", "Reason"]
+    assert ([column.name for column in kind.columns][:2] == ["Ready", "Reason"]) is (kind.status is not None)
 
 
-@KINDS
+def test_a_kind_that_nobody_reports_on_has_no_status() -> None:
+    (version,) = crds.crd(crds.GOVERNANCE_PROFILE)["spec"]["versions"]
+    assert "subresources" not in version
+    assert "status" not in _schema(crds.GOVERNANCE_PROFILE)["properties"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in crds.KINDS if kind.status], ids=lambda kind: kind.name)
 def test_conditions_are_a_map_by_type(kind: crds.Kind) -> None:
     conditions = _schema(kind)["properties"]["status"]["properties"]["conditions"]
     assert conditions["x-kubernetes-list-type"] == "map"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient
+from axon_operator.backends.errors import Behind, Denied, ReconcileError, Terminal, Transient
 from axon_operator.backends.guard import Breakers, Fence, Guard, GuardedVault
 from axon_operator.domain.resources import VaultPath
 
@@ -103,6 +103,17 @@ def test_failures_of_several_tenants_open_the_whole_backend() -> None:
     for tenant in ("a", "b", "c", "a", "b", "c"):
         fail(breakers, tenant)
     assert not reaches(breakers, "never-seen")
+
+
+def test_a_database_that_is_away_says_nothing_bad_about_openbao() -> None:
+    breakers = Breakers(Clock())
+    behind = Behind(Reason.DATABASE_UNREACHABLE, "OpenBao does not reach the database.")
+    assert all(fail(breakers, "a", behind) for _ in range(20))
+    assert breakers.open() == 0
+    # nor does it hide that OpenBao itself was away before
+    for error in (AWAY, AWAY, behind, AWAY, AWAY):
+        assert fail(breakers, "a", error)
+    assert breakers.open() == 0
 
 
 def test_failures_of_one_tenant_alone_do_not() -> None:

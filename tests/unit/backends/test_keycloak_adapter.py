@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -16,7 +16,7 @@ from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Tran
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.domain.resources import RealmPath
 from unit.backends.leaks import assert_own_words
-from unit.backends.wire import CANARY, Reply, Seen, Wire, serving
+from unit.backends.wire import CANARY, Clock, LoginServer, Reply, Seen, Wire, serving
 
 LOGIN = "/realms/master/protocol/openid-connect/token"
 AT = RealmPath("axon-acme", ("clients", "0f"))
@@ -28,60 +28,18 @@ CALLS: dict[str, Callable[[KeycloakAdmin], Any]] = {
     "update": lambda keycloak: keycloak.update(AT, {"name": CANARY}),
     "delete": lambda keycloak: keycloak.delete(AT),
     "logout-all": lambda keycloak: keycloak.logout_all("axon-acme"),
+    "logout-user": lambda keycloak: keycloak.logout_user("axon-acme", "0f"),
+    "find-user": lambda keycloak: keycloak.find_user("axon-acme", CANARY),
 }
 
 
-class Server:
-    """Logs in with numbered tokens; any other request gets `reply`."""
-
-    def __init__(self) -> None:
-        self.logins = 0
-        self.reply: Callable[[Seen], Reply] = lambda _: Reply(200, {"id": "0f"})
-        self.login_reply: Callable[[], Reply] = self.welcome
-        self._lock = threading.Lock()
-
-    def welcome(self) -> Reply:
-        return Reply(200, {"access_token": f"token-{self.logins}", "expires_in": 60})
-
-    def __call__(self, request: Seen) -> Reply:
-        if request.path != LOGIN:
-            return self.reply(request)
-        with self._lock:
-            self.logins += 1
-        return self.login_reply()
-
-
-class Clock:
-    """A monotonic clock that only moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+def new_server() -> LoginServer:
+    return LoginServer(LOGIN, lambda token: {"access_token": token, "expires_in": 60}, {"id": "0f"})
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    with serving(server) as running:
-        yield running
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "token"
-    path.write_text("first.jwt.x\n")
-    return path
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def server() -> LoginServer:
+    return new_server()
 
 
 @pytest.fixture
@@ -112,7 +70,7 @@ def always(status: int) -> Callable[[Seen], Reply]:
     ],
 )
 def test_answers_become_our_errors_without_the_servers_text(
-    keycloak: KeycloakAdmin, server: Server, call: str, status: int, expected: tuple[type[ReconcileError], Reason]
+    keycloak: KeycloakAdmin, server: LoginServer, call: str, status: int, expected: tuple[type[ReconcileError], Reason]
 ) -> None:
     server.reply = always(status)
     with pytest.raises(ReconcileError) as failed:
@@ -121,7 +79,7 @@ def test_answers_become_our_errors_without_the_servers_text(
     assert_own_words(failed.value)
 
 
-def test_what_does_not_exist(keycloak: KeycloakAdmin, server: Server) -> None:
+def test_what_does_not_exist(keycloak: KeycloakAdmin, server: LoginServer) -> None:
     server.reply = always(404)
     assert keycloak.read(AT) is None
     assert keycloak.list(CLIENTS) == ()
@@ -133,13 +91,13 @@ def test_what_does_not_exist(keycloak: KeycloakAdmin, server: Server) -> None:
         assert_own_words(failed.value)
 
 
-def test_a_foreign_realm_comes_back_as_keycloak_strips_it(keycloak: KeycloakAdmin, server: Server) -> None:
+def test_a_foreign_realm_comes_back_as_keycloak_strips_it(keycloak: KeycloakAdmin, server: LoginServer) -> None:
     stripped = {"realm": "axon-acme", "displayName": "x", "bruteForceProtected": False, "organizationsEnabled": False}
     server.reply = lambda _: Reply(200, stripped)
     assert keycloak.read(RealmPath("axon-acme")) == stripped
 
 
-def test_client_secrets_stay_outside(keycloak: KeycloakAdmin, server: Server) -> None:
+def test_client_secrets_stay_outside(keycloak: KeycloakAdmin, server: LoginServer) -> None:
     server.reply = lambda _: Reply(200, {"id": "0f", "secret": CANARY, "registrationAccessToken": CANARY})
     assert keycloak.read(AT) == {"id": "0f"}
     server.reply = lambda _: Reply(200, [{"id": "0f", "secret": CANARY}, {"id": "1f", "attributes": {"a": "b"}}])
@@ -148,7 +106,9 @@ def test_client_secrets_stay_outside(keycloak: KeycloakAdmin, server: Server) ->
 
 @pytest.mark.parametrize("call", ["read", "list"])
 @pytest.mark.parametrize("body", [None, CANARY, [CANARY]])
-def test_an_answer_of_unknown_form_is_an_error(keycloak: KeycloakAdmin, server: Server, call: str, body: Any) -> None:
+def test_an_answer_of_unknown_form_is_an_error(
+    keycloak: KeycloakAdmin, server: LoginServer, call: str, body: Any
+) -> None:
     server.reply = lambda _: Reply(200, body)
     with pytest.raises(Transient) as failed:
         CALLS[call](keycloak)
@@ -197,7 +157,7 @@ def test_an_unreadable_ca_file_is_transient(wire: Wire, token_file: Path, tmp_pa
 
 
 def test_nobody_listening_is_transient_and_names_the_address(token_file: Path) -> None:
-    with serving(Server()) as wire:
+    with serving(new_server()) as wire:
         gone = wire.url
     with pytest.raises(Transient, match=gone) as failed:
         KeycloakAdmin(KeycloakSettings(gone, None, token_file)).read(AT)
@@ -206,7 +166,7 @@ def test_nobody_listening_is_transient_and_names_the_address(token_file: Path) -
 
 @pytest.mark.parametrize("call", ["read", "create"])
 def test_a_server_that_hangs_costs_one_timeout_and_one_request(
-    wire: Wire, server: Server, token_file: Path, call: str
+    wire: Wire, server: LoginServer, token_file: Path, call: str
 ) -> None:
     release = threading.Event()
 
@@ -224,7 +184,7 @@ def test_a_server_that_hangs_costs_one_timeout_and_one_request(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_does_not_carry_the_token_to_another_host(
-    keycloak: KeycloakAdmin, server: Server, status: int
+    keycloak: KeycloakAdmin, server: LoginServer, status: int
 ) -> None:
     with serving(lambda _: Reply(200, {"id": "0f"})) as thief:
         elsewhere = Reply(status, None, {"Location": f"{thief.url}/{CANARY}"})
@@ -285,13 +245,15 @@ def test_token_is_renewed_by_a_new_login_before_it_expires(
     assert wire.seen[-1].headers["Authorization"] == "Bearer token-2"
 
 
-def test_refused_token_is_replaced_once(keycloak: KeycloakAdmin, server: Server, wire: Wire) -> None:
+def test_refused_token_is_replaced_once(keycloak: KeycloakAdmin, server: LoginServer, wire: Wire) -> None:
     server.reply = lambda r: Reply(401 if r.headers["Authorization"] == "Bearer token-1" else 200, {"id": "0f"})
     assert keycloak.read(AT) == {"id": "0f"}
     assert wire.count(LOGIN) == 2
 
 
-def test_refused_again_is_denied_without_a_third_attempt(keycloak: KeycloakAdmin, server: Server, wire: Wire) -> None:
+def test_refused_again_is_denied_without_a_third_attempt(
+    keycloak: KeycloakAdmin, server: LoginServer, wire: Wire
+) -> None:
     server.reply = always(401)
     with pytest.raises(Denied):
         keycloak.read(AT)
@@ -300,7 +262,7 @@ def test_refused_again_is_denied_without_a_third_attempt(keycloak: KeycloakAdmin
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_refused_login_is_denied(keycloak: KeycloakAdmin, server: Server, status: int) -> None:
+def test_refused_login_is_denied(keycloak: KeycloakAdmin, server: LoginServer, status: int) -> None:
     server.login_reply = lambda: Reply(status, {"error_description": CANARY})
     with pytest.raises(Denied) as failed:
         keycloak.read(AT)
@@ -309,7 +271,7 @@ def test_refused_login_is_denied(keycloak: KeycloakAdmin, server: Server, status
 
 
 def test_a_login_refused_while_keys_are_fetched_is_waited_for_and_then_denied(
-    keycloak: KeycloakAdmin, server: Server, clock: Clock
+    keycloak: KeycloakAdmin, server: LoginServer, clock: Clock
 ) -> None:
     server.login_reply = lambda: Reply(401, {"error": CANARY})
     for _ in range(2):
@@ -329,7 +291,7 @@ def test_a_login_refused_while_keys_are_fetched_is_waited_for_and_then_denied(
 
 
 @pytest.mark.parametrize("body", [None, CANARY, {"access_token": 1, "expires_in": CANARY}])
-def test_login_answer_of_unknown_form_is_an_error(keycloak: KeycloakAdmin, server: Server, body: Any) -> None:
+def test_login_answer_of_unknown_form_is_an_error(keycloak: KeycloakAdmin, server: LoginServer, body: Any) -> None:
     server.login_reply = lambda: Reply(200, body)
     with pytest.raises(Transient) as failed:
         keycloak.read(AT)
@@ -346,12 +308,14 @@ def test_unreadable_token_file_is_denied(keycloak: KeycloakAdmin, token_file: Pa
     assert_own_words(failed.value)
 
 
-def test_32_threads_do_not_mix_their_requests(keycloak: KeycloakAdmin, server: Server, wire: Wire) -> None:
+def test_32_threads_do_not_mix_their_requests(server: LoginServer, wire: Wire, token_file: Path) -> None:
     def echo(request: Seen) -> Reply:
         time.sleep(0.005)
         return Reply(200, {"realm": request.path.rsplit("/", 1)[1]})
 
     server.reply = echo
+    # the timeout of one answer plays no part
+    keycloak = KeycloakAdmin(KeycloakSettings(wire.url, None, token_file, timeout=30))
     with ThreadPoolExecutor(32) as pool:
         realms = [f"axon-{n}" for n in range(200)]
         found = list(pool.map(lambda realm: keycloak.read(RealmPath(realm)), realms))
@@ -359,10 +323,53 @@ def test_32_threads_do_not_mix_their_requests(keycloak: KeycloakAdmin, server: S
     assert wire.count(LOGIN) <= 32
 
 
+# -- users
+
+
+def test_a_user_is_found_by_the_exact_name(keycloak: KeycloakAdmin, server: LoginServer, wire: Wire) -> None:
+    server.reply = lambda _: Reply(200, [{"id": "1", "username": "alice2"}, {"id": "2", "username": "alice"}])
+    assert keycloak.find_user("axon-acme", "Alice") == "2"
+    assert parse_qs(urlsplit(wire.seen[-1].path).query)["username"] == ["Alice"]
+    assert keycloak.find_user("axon-acme", "bob") is None
+
+
+@pytest.mark.parametrize("name", ["a&exact=false", "a#b", "a/../../x", "ä ö", "a%26b"])
+def test_a_username_cannot_become_part_of_the_request(
+    keycloak: KeycloakAdmin, server: LoginServer, wire: Wire, name: str
+) -> None:
+    server.reply = lambda _: Reply(200, [])
+    keycloak.find_user("axon-acme", name)
+    sent = urlsplit(wire.seen[-1].path)
+    assert sent.path == "/admin/realms/axon-acme/users"
+    assert parse_qs(sent.query) == {"username": [name], "exact": ["true"], "briefRepresentation": ["true"]}
+
+
+def test_a_users_offline_sessions_are_ended_too(keycloak: KeycloakAdmin, server: LoginServer, wire: Wire) -> None:
+    answers: dict[str, Any] = {
+        "/admin/realms/axon-acme/users/u/consents": [
+            {"clientId": "https://app", "additionalGrants": [{"client": "c1", "key": "Offline Token"}]},
+            {"clientId": "other", "additionalGrants": []},
+        ],
+        "/admin/realms/axon-acme/users/u/offline-sessions/c1": [{"id": "s1"}, {"id": "s2"}],
+    }
+
+    def at(seen: Seen) -> str:
+        return urlsplit(seen.path).path
+
+    server.reply = lambda seen: Reply(200, answers[at(seen)]) if at(seen) in answers else Reply(204)
+    keycloak.logout_user("axon-acme", "u")
+    writes = [(seen.method, seen.path) for seen in wire.seen if at(seen) not in {LOGIN, *answers}]
+    assert writes == [
+        ("POST", "/admin/realms/axon-acme/users/u/logout"),
+        ("DELETE", "/admin/realms/axon-acme/sessions/s1?isOffline=true"),
+        ("DELETE", "/admin/realms/axon-acme/sessions/s2?isOffline=true"),
+    ]
+
+
 # -- metrics
 
 
-def test_calls_are_observed_with_their_outcome(wire: Wire, server: Server, token_file: Path) -> None:
+def test_calls_are_observed_with_their_outcome(wire: Wire, server: LoginServer, token_file: Path) -> None:
     seen: list[tuple[str, str, str]] = []
     keycloak = KeycloakAdmin(
         KeycloakSettings(wire.url, None, token_file),

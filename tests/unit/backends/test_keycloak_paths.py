@@ -1,5 +1,6 @@
 """No name climbs out of its realm: attacks on what is put into Keycloak's URLs."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Terminal
+from axon_operator.backends.errors import Terminal, Transient
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.domain.resources import RealmPath
 from unit.backends.leaks import assert_own_words
@@ -81,6 +82,19 @@ def test_fuzzed_path_is_refused_or_sent_exactly_as_it_is(
     assert re.fullmatch(r"/base/admin/realms/[a-z0-9-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", request.path)
     assert ".." not in request.path
     assert at.realm != "master"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(realm=realms, user=segment)
+def test_no_users_id_leads_elsewhere(keycloak: KeycloakAdmin, wire: Wire, realm: str, user: str) -> None:
+    wire.seen.clear()
+    # the server here knows no lists
+    with contextlib.suppress(Terminal, Transient):
+        keycloak.logout_user(realm, user)
+    # a list asks for whole representations
+    sent = [seen.path.removesuffix("?briefRepresentation=false") for seen in wire.seen if seen.path != LOGIN]
+    assert all(path.startswith(f"/base/admin/realms/{realm}/users/{user}/") for path in sent)
+    assert all(re.fullmatch(r"/base/admin/realms/[a-z0-9-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", path) for path in sent)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,30 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from axon_operator.backends.kubernetes.store import Store
-from axon_operator.domain.resources import BINDING, CONFIG_MAP, EVENT, RUNTIME, Manifest, Resource, ref_of
+from axon_operator.domain.names import OURS, TENANT_LABEL
+from axon_operator.domain.resources import BINDING, CONFIG_MAP, EVENT, POD, RUNTIME, Manifest, Resource, ref_of
 
 Told = list[tuple[str | None, str | None]]
 
 
 def made(name: str = "a", version: int = 1, *, uid: str = "u1", kind: Resource = CONFIG_MAP, **more: Any) -> Manifest:
-    metadata = {"name": name, "namespace": "axon-acme", "uid": uid, "resourceVersion": str(version)}
+    metadata = {"name": name, "namespace": "axon-acme", "uid": uid, "resourceVersion": str(version), "labels": OURS}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **more}
 
 
+def labelled(labels: dict[str, str], version: int, kind: Resource) -> Manifest:
+    manifest = made(version=version, kind=kind)
+    manifest["metadata"]["labels"] = labels
+    return manifest
+
+
 def listening() -> tuple[Store, Told]:
-    store, told = Store({CONFIG_MAP, BINDING, RUNTIME}), Told()
+    store, told = Store({CONFIG_MAP: OURS, POD: {TENANT_LABEL: ""}, BINDING: None, RUNTIME: None}), Told()
     store.subscribe(lambda before, after: told.append((version(before), version(after))))
     return store, told
 
@@ -72,6 +80,26 @@ def test_an_object_that_has_its_label_again_is_there_again() -> None:
     assert told == [(None, "1"), ("1", None), (None, "3")]
 
 
+@pytest.mark.parametrize("kind", [CONFIG_MAP, POD], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_an_object_that_our_own_write_shows_without_its_label_is_gone_until_it_has_it_again(
+    kind: Resource, *, answered_first: bool
+) -> None:
+    store, told = listening()
+    ref = ref_of(made(kind=kind))
+    store.watched(made(version=1, kind=kind))
+    for from_the_watch in (not answered_first, answered_first):
+        if from_the_watch:
+            store.gone(ref, "u1", 2)
+        else:
+            store.written(labelled({"other": "x"}, 3, kind))
+    store.watched(made(version=3, kind=kind))
+    assert store.get(ref) is None
+    assert told == [(None, "1"), ("1", None)]
+    store.written(labelled({**OURS, TENANT_LABEL: "acme"}, 4, kind))
+    assert version(store.get(ref)) == "4"
+
+
 def test_a_late_end_does_not_remove_what_is_newer() -> None:
     store, told = listening()
     store.watched(made(version=5))
@@ -122,6 +150,28 @@ def test_objects_are_found_by_the_runtime_that_they_speak_of() -> None:
     store.watched(made("caller", kind=RUNTIME, spec={"connections": [{"runtime": "agent", "port": 1}]}, uid="u3"))
     assert [m["metadata"]["name"] for m in store.referring(BINDING, "axon-acme", "agent")] == ["b1"]
     assert [m["metadata"]["name"] for m in store.referring(RUNTIME, "axon-acme", "agent")] == ["caller"]
+
+
+def test_an_object_that_speaks_of_another_runtime_is_found_by_that_one_only() -> None:
+    store, _ = listening()
+    caller = made("caller", kind=RUNTIME, spec={"connections": [{"runtime": "agent", "port": 1}]})
+    store.watched(caller)
+    caller["metadata"]["resourceVersion"] = "2"
+    caller["spec"] = {"connections": [{"runtime": "other", "port": 1}]}
+    store.watched(caller)
+    assert store.referring(RUNTIME, "axon-acme", "agent") == ()
+    assert [m["metadata"]["name"] for m in store.referring(RUNTIME, "axon-acme", "other")] == ["caller"]
+    store.gone(ref_of(caller), "u1", 3)
+    assert store.referring(RUNTIME, "axon-acme", "other") == ()
+
+
+def test_what_a_pods_template_says_is_left_out() -> None:
+    store, _ = listening()
+    pod = made(kind=POD, spec={"containers": []}, status={"phase": "Running"})
+    store.watched(pod)
+    found = store.get(ref_of(pod)) or {}
+    assert "spec" not in found
+    assert found["status"] == {"phase": "Running"}
 
 
 def test_managed_fields_are_left_out() -> None:

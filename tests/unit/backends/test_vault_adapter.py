@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,81 +13,40 @@ import urllib3.exceptions
 from hvac.adapters import RawAdapter
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.backends.errors import Behind, Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.domain.resources import VaultPath
 from unit.backends.leaks import assert_own_words
-from unit.backends.wire import CANARY, Reply, Seen, Wire, serving
+from unit.backends.wire import CANARY, Clock, LoginServer, Reply, Seen, Wire, serving
 
 LOGIN = "/v1/auth/k8s/login"
+DRIVER = "error verifying connection: failed to connect to `user=axon database=orders`: 192.0.2.1:5432:"
+"""How a failure to reach a database begins."""
 AT = VaultPath("t-1", "kv/subkeys/org/x")
 CALLS: dict[str, Callable[[OpenBao], Any]] = {
     "read": lambda vault: vault.read(AT),
     "list": lambda vault: vault.list(AT),
     "write": lambda vault: vault.write(AT, {"value": CANARY}),
+    "look-up": lambda vault: vault.look_up(AT, {"alias_name": CANARY}),
     "delete": lambda vault: vault.delete(AT),
+    "metrics": lambda vault: vault.numbers(("wanted",)),
     "probe": lambda vault: vault.supports_namespaces(),
 }
 
 
-class Server:
-    """Logs in with numbered tokens; any other request gets `reply`."""
-
-    def __init__(self) -> None:
-        self.logins = 0
-        self.reply: Callable[[Seen], Reply] = lambda _: Reply(200, {"data": {"keys": []}})
-        self.login_reply: Callable[[], Reply] = self.welcome
-        self._lock = threading.Lock()
-
-    def welcome(self) -> Reply:
-        return Reply(200, {"auth": {"client_token": f"token-{self.logins}", "lease_duration": 600}})
-
-    def __call__(self, request: Seen) -> Reply:
-        if request.path != LOGIN:
-            return self.reply(request)
-        with self._lock:
-            self.logins += 1
-        return self.login_reply()
-
-
-class Clock:
-    """A monotonic clock that only moves when told, and knows how often each thread has looked at it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.looks: Counter[int] = Counter()
-
-    def __call__(self) -> float:
-        self.looks[threading.get_ident()] += 1
-        return self.now
+def new_server() -> LoginServer:
+    granted = lambda token: {"auth": {"client_token": token, "lease_duration": 600}}  # noqa: E731
+    return LoginServer(LOGIN, granted, {"data": {"keys": []}})
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    with serving(server) as running:
-        yield running
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "token"
-    path.write_text("first.jwt.x\n")
-    return path
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def server() -> LoginServer:
+    return new_server()
 
 
 @pytest.fixture
 def vault(wire: Wire, token_file: Path, clock: Clock) -> OpenBao:
-    return OpenBao(OpenBaoSettings(wire.url, None, token_file, timeout=2), clock=clock)
+    return OpenBao(OpenBaoSettings(wire.url, None, token_file, timeout=2), clock=clock, pause=clock.pause)
 
 
 def always(status: int, text: str = CANARY) -> Callable[[Seen], Reply]:
@@ -105,11 +63,26 @@ def always(status: int, text: str = CANARY) -> Callable[[Seen], Reply]:
         ((400, ""), (Terminal, Reason.REQUEST_REJECTED)),
         ((400, "namespace with that name exists and is currently tainted"), (Waiting, Reason.DELETING)),
         ((400, "path is already in use at kv/"), (Waiting, Reason.PROGRESSING)),
+        ((400, "issuer name already in use"), (Waiting, Reason.PROGRESSING)),
+        ((400, "error checking jwks URL"), (Transient, Reason.VAULT_UNAVAILABLE)),
+        ((400, f"{DRIVER} FATAL: password (SQLSTATE 28P01)"), (Terminal, Reason.DATABASE_LOGIN_REFUSED)),
+        ((400, f"{DRIVER} FATAL: no pg_hba.conf entry (SQLSTATE 28000)"), (Terminal, Reason.DATABASE_LOGIN_REFUSED)),
+        ((400, f"{DRIVER} FATAL: no database (SQLSTATE 3D000)"), (Terminal, Reason.DATABASE_LOGIN_REFUSED)),
+        ((500, f"{DRIVER} FATAL: password (SQLSTATE 28P01)"), (Terminal, Reason.DATABASE_LOGIN_REFUSED)),
+        ((400, f"{DRIVER} tls: failed: x509: unknown authority"), (Terminal, Reason.DATABASE_UNTRUSTED)),
+        (
+            (400, "cannot parse connection url: unable to read CA file: open /x: no such file"),
+            (Terminal, Reason.DATABASE_UNTRUSTED),
+        ),
+        ((400, "cannot parse connection url: unable to add CA to cert pool"), (Terminal, Reason.DATABASE_UNTRUSTED)),
+        ((400, f"{DRIVER} dial error: connection refused"), (Behind, Reason.DATABASE_UNREACHABLE)),
+        ((500, f"failed to update user: {DRIVER} dial error"), (Behind, Reason.DATABASE_UNREACHABLE)),
+        # names of databases are people's: what they look like decides nothing
+        ((400, DRIVER.replace("orders", "tainted-x509")), (Behind, Reason.DATABASE_UNREACHABLE)),
         ((403, "permission denied"), (Denied, Reason.VAULT_DENIED)),
         ((405, ""), (Terminal, Reason.REQUEST_REJECTED)),
         ((412, ""), (Transient, Reason.VAULT_UNAVAILABLE)),
         ((413, ""), (Terminal, Reason.REQUEST_REJECTED)),
-        ((429, ""), (Transient, Reason.VAULT_UNAVAILABLE)),
         ((473, ""), (Transient, Reason.VAULT_UNAVAILABLE)),
         ((500, ""), (Transient, Reason.VAULT_UNAVAILABLE)),
         ((502, ""), (Transient, Reason.VAULT_UNAVAILABLE)),
@@ -120,7 +93,7 @@ def always(status: int, text: str = CANARY) -> Callable[[Seen], Reply]:
     ],
 )
 def test_answers_become_our_errors_without_the_servers_text(
-    vault: OpenBao, server: Server, call: str, says: tuple[int, str], expected: tuple[type[ReconcileError], Reason]
+    vault: OpenBao, server: LoginServer, call: str, says: tuple[int, str], expected: tuple[type[ReconcileError], Reason]
 ) -> None:
     status, text = says
     server.reply = always(status, f"{text} {CANARY}")
@@ -130,6 +103,25 @@ def test_answers_become_our_errors_without_the_servers_text(
     assert_own_words(failed.value)
 
 
+@pytest.mark.parametrize("path", [LOGIN, "/v1/kv/subkeys/org/x"])
+def test_what_a_rate_quota_refuses_is_sent_again_until_there_is_room(
+    vault: OpenBao, server: LoginServer, wire: Wire, clock: Clock, path: str
+) -> None:
+    began, refusals = clock.now, iter(range(20))
+    wire.answer = lambda seen: Reply(429) if seen.path == path and next(refusals, None) is not None else server(seen)
+    vault.write(AT, {"value": CANARY})
+    assert wire.count(path) == 21
+    assert clock.now - began < 1
+
+
+def test_a_rate_quota_without_room_is_not_asked_for_ever(vault: OpenBao, server: LoginServer, clock: Clock) -> None:
+    began = clock.now
+    server.reply = always(429)
+    with pytest.raises(Transient):
+        vault.read(AT)
+    assert clock.now - began < 5
+
+
 @pytest.mark.parametrize(
     ("status", "text"),
     [
@@ -137,9 +129,10 @@ def test_answers_become_our_errors_without_the_servers_text(
         (404, "namespace not found"),
         (400, "No secret engine mount at kv/"),
         (400, "No auth engine at k8s/"),
+        (500, "unable to find PKI issuer for reference: authority"),
     ],
 )
-def test_what_does_not_exist_is_none_or_empty(vault: OpenBao, server: Server, status: int, text: str) -> None:
+def test_what_does_not_exist_is_none_or_empty(vault: OpenBao, server: LoginServer, status: int, text: str) -> None:
     server.reply = always(status, text)
     assert vault.read(AT) is None
     assert vault.list(AT) == ()
@@ -149,7 +142,7 @@ def test_what_does_not_exist_is_none_or_empty(vault: OpenBao, server: Server, st
     assert failed.value.reason is Reason.DEPENDENCY_NOT_READY
 
 
-def test_an_unsupported_path_is_not_taken_for_an_absent_resource(vault: OpenBao, server: Server) -> None:
+def test_an_unsupported_path_is_not_taken_for_an_absent_resource(vault: OpenBao, server: LoginServer) -> None:
     server.reply = always(404, "1 error occurred:\n\t* unsupported path\n\n")
     for call in ("read", "list", "write", "delete"):
         with pytest.raises(Terminal):
@@ -157,27 +150,53 @@ def test_an_unsupported_path_is_not_taken_for_an_absent_resource(vault: OpenBao,
 
 
 @pytest.mark.parametrize("text", ['cannot lock namespace "t-1": is already locked', 'namespace "t-1" is not locked'])
-def test_locking_the_locked_is_no_error(vault: OpenBao, server: Server, text: str) -> None:
+def test_locking_the_locked_is_no_error(vault: OpenBao, server: LoginServer, text: str) -> None:
     server.reply = always(400, text)
     vault.write(VaultPath("", "sys/namespaces/api-lock/lock/t-1"), {})
 
 
-def test_read_gives_the_data_and_only_that(vault: OpenBao, server: Server) -> None:
+def test_read_gives_the_data_and_only_that(vault: OpenBao, server: LoginServer) -> None:
     server.reply = lambda _: Reply(200, {"data": {"a": 1}, "lease_id": CANARY, "auth": {"accessor": CANARY}})
     assert vault.read(AT) == {"a": 1}
 
 
-def test_list_gives_the_keys(vault: OpenBao, server: Server, wire: Wire) -> None:
+def test_list_gives_the_keys(vault: OpenBao, server: LoginServer, wire: Wire) -> None:
     server.reply = lambda _: Reply(200, {"data": {"keys": ["a", "b/"]}})
     assert vault.list(AT) == ("a", "b/")
     assert wire.seen[-1].method == "LIST"
 
 
 @pytest.mark.parametrize("body", [None, CANARY, [CANARY], {"data": CANARY}, {"data": None}, {"data": {"keys": CANARY}}])
-def test_an_answer_of_unknown_form_is_an_error(vault: OpenBao, server: Server, body: Any) -> None:
+def test_an_answer_of_unknown_form_is_an_error(vault: OpenBao, server: LoginServer, body: Any) -> None:
     server.reply = lambda _: Reply(200, body)
     with pytest.raises(Transient) as failed:
         vault.list(AT)
+    assert_own_words(failed.value)
+
+
+METRICS = """\
+# HELP wanted what is wanted
+wanted 17
+wanted{label="x"} 18
+wanted_more 19
+unwanted 20
+also 2.5e+03
+broken x
+"""
+
+
+def test_of_all_metrics_only_the_wanted_numbers_are_kept(vault: OpenBao, server: LoginServer, wire: Wire) -> None:
+    server.reply = lambda _: Reply(200, METRICS)
+    assert vault.numbers(("wanted", "also", "broken", "missing")) == {"wanted": 17, "also": 2500}
+    assert wire.seen[-1].path == "/v1/sys/metrics?format=prometheus"
+    server.reply = lambda _: Reply(400, "prometheus is not enabled")
+    assert vault.numbers(("wanted",)) is None
+
+
+def test_an_answer_that_breaks_off_is_transient(vault: OpenBao, server: LoginServer) -> None:
+    server.reply = lambda _: Reply(200, METRICS, {"Content-Length": "100000", "Connection": "close"})
+    with pytest.raises(Transient) as failed:
+        vault.numbers(("wanted",))
     assert_own_words(failed.value)
 
 
@@ -216,14 +235,14 @@ def test_exceptions_of_libraries_become_transient_without_their_text(
 
 
 def test_nobody_listening_is_transient_and_names_the_address(token_file: Path) -> None:
-    with serving(Server()) as wire:
+    with serving(new_server()) as wire:
         gone = wire.url
     with pytest.raises(Transient, match=gone) as failed:
         OpenBao(OpenBaoSettings(gone, None, token_file, timeout=1)).read(AT)
     assert_own_words(failed.value)
 
 
-def test_a_server_that_hangs_costs_one_timeout(wire: Wire, server: Server, token_file: Path) -> None:
+def test_a_server_that_hangs_costs_one_timeout(wire: Wire, server: LoginServer, token_file: Path) -> None:
     release = threading.Event()
 
     def hang(_: Seen) -> Reply:
@@ -239,7 +258,7 @@ def test_a_server_that_hangs_costs_one_timeout(wire: Wire, server: Server, token
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_does_not_carry_the_token_to_another_host(vault: OpenBao, server: Server, status: int) -> None:
+def test_a_redirect_does_not_carry_the_token_to_another_host(vault: OpenBao, server: LoginServer, status: int) -> None:
     with serving(lambda _: Reply(200, {"data": {"keys": []}})) as thief:
         elsewhere = Reply(status, None, {"Location": f"{thief.url}/{CANARY}"})
         server.reply = lambda _: elsewhere
@@ -298,13 +317,13 @@ def test_login_is_in_the_parent_and_calls_are_in_the_child(vault: OpenBao, wire:
     assert [request.headers["X-Vault-Namespace"] for request in wire.seen] == ["axon", "axon/t-1", "axon"]
 
 
-def test_refused_token_is_replaced_once(vault: OpenBao, server: Server, wire: Wire) -> None:
+def test_refused_token_is_replaced_once(vault: OpenBao, server: LoginServer, wire: Wire) -> None:
     server.reply = lambda r: Reply(403 if r.headers["X-Vault-Token"] == "token-1" else 200, {"data": {"a": 1}})
     assert vault.read(AT) == {"a": 1}
     assert wire.count(LOGIN) == 2
 
 
-def test_refused_again_is_denied_without_a_third_attempt(vault: OpenBao, server: Server, wire: Wire) -> None:
+def test_refused_again_is_denied_without_a_third_attempt(vault: OpenBao, server: LoginServer, wire: Wire) -> None:
     server.reply = always(403)
     with pytest.raises(Denied):
         vault.read(AT)
@@ -313,7 +332,7 @@ def test_refused_again_is_denied_without_a_third_attempt(vault: OpenBao, server:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_refused_login_is_denied(vault: OpenBao, server: Server, status: int) -> None:
+def test_refused_login_is_denied(vault: OpenBao, server: LoginServer, status: int) -> None:
     server.login_reply = lambda: Reply(status, {"errors": [CANARY]})
     with pytest.raises(Denied) as failed:
         vault.read(AT)
@@ -324,7 +343,7 @@ def test_refused_login_is_denied(vault: OpenBao, server: Server, status: int) ->
 @pytest.mark.parametrize(
     "body", [None, CANARY, {"auth": None}, {"auth": {"client_token": 1, "lease_duration": CANARY}}]
 )
-def test_login_answer_of_unknown_form_is_an_error(vault: OpenBao, server: Server, body: Any) -> None:
+def test_login_answer_of_unknown_form_is_an_error(vault: OpenBao, server: LoginServer, body: Any) -> None:
     server.login_reply = lambda: Reply(200, body)
     with pytest.raises(Transient) as failed:
         vault.read(AT)
@@ -341,7 +360,7 @@ def test_unreadable_token_file_is_denied(vault: OpenBao, token_file: Path, conte
     assert_own_words(failed.value)
 
 
-def test_32_threads_share_one_login(vault: OpenBao, server: Server, wire: Wire) -> None:
+def test_32_threads_share_one_login(vault: OpenBao, server: LoginServer, wire: Wire) -> None:
     def slowly() -> Reply:
         time.sleep(0.1)
         return server.welcome()
@@ -355,7 +374,7 @@ def test_32_threads_share_one_login(vault: OpenBao, server: Server, wire: Wire) 
     assert children == sorted(f"axon/t-{n}" for n in range(64))
 
 
-def test_32_threads_share_one_failed_login(server: Server, wire: Wire, token_file: Path, clock: Clock) -> None:
+def test_32_threads_share_one_failed_login(server: LoginServer, wire: Wire, token_file: Path, clock: Clock) -> None:
     def once_all_have_asked() -> Reply:
         # a thread looks at the clock when its call begins, and again when it asks for the token
         for _ in range(10_000):
@@ -375,7 +394,7 @@ def test_32_threads_share_one_failed_login(server: Server, wire: Wire, token_fil
     assert wire.count(LOGIN) == 1
 
 
-def test_after_a_failed_login_the_next_call_tries_again(vault: OpenBao, server: Server, clock: Clock) -> None:
+def test_after_a_failed_login_the_next_call_tries_again(vault: OpenBao, server: LoginServer, clock: Clock) -> None:
     server.login_reply = lambda: Reply(503)
     with pytest.raises(Transient):
         vault.read(AT)
@@ -392,7 +411,7 @@ def test_after_a_failed_login_the_next_call_tries_again(vault: OpenBao, server: 
     [((404, "namespace not found"), True), ((200, ""), False), ((404, "unsupported path"), False)],
 )
 def test_a_server_that_ignores_the_namespace_header_is_recognised(
-    vault: OpenBao, server: Server, wire: Wire, says: tuple[int, str], expected: bool
+    vault: OpenBao, server: LoginServer, wire: Wire, says: tuple[int, str], expected: bool
 ) -> None:
     server.reply = always(*says)
     assert vault.supports_namespaces() is expected
@@ -404,14 +423,16 @@ def test_a_server_that_ignores_the_namespace_header_is_recognised(
 
 @pytest.mark.parametrize("body", [{"errors": []}, "<html>not found</html>", ""])
 def test_a_bare_not_found_does_not_say_whether_there_are_namespaces(
-    vault: OpenBao, server: Server, body: object
+    vault: OpenBao, server: LoginServer, body: object
 ) -> None:
     server.reply = lambda _: Reply(404, body)
     with pytest.raises(Transient):
         vault.supports_namespaces()
 
 
-def test_not_found_of_something_in_between_is_not_taken_for_an_absent_resource(vault: OpenBao, server: Server) -> None:
+def test_not_found_of_something_in_between_is_not_taken_for_an_absent_resource(
+    vault: OpenBao, server: LoginServer
+) -> None:
     server.reply = lambda _: Reply(404, "<html>not found</html>")
     with pytest.raises(Transient):
         vault.read(AT)
@@ -422,7 +443,7 @@ def test_not_found_of_something_in_between_is_not_taken_for_an_absent_resource(v
 # -- metrics
 
 
-def test_calls_are_observed_with_their_outcome(wire: Wire, server: Server, token_file: Path) -> None:
+def test_calls_are_observed_with_their_outcome(wire: Wire, server: LoginServer, token_file: Path) -> None:
     seen: list[tuple[str, str, str]] = []
     vault = OpenBao(
         OpenBaoSettings(wire.url, None, token_file),

@@ -49,7 +49,7 @@ paths = st.lists(segment, min_size=1, max_size=5).map("/".join)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(namespace=names, path=paths, verb=st.sampled_from(["read", "list", "delete", "write"]))
+@given(namespace=names, path=paths, verb=st.sampled_from(["read", "list", "delete", "write", "look_up"]))
 def test_fuzzed_path_is_refused_or_sent_exactly_as_it_is(
     vault: OpenBao, wire: Wire, namespace: str, path: str, verb: str
 ) -> None:
@@ -57,7 +57,7 @@ def test_fuzzed_path_is_refused_or_sent_exactly_as_it_is(
     at = VaultPath(namespace, path)
     refused = None
     try:
-        getattr(vault, verb)(at, *([{}] if verb == "write" else []))
+        getattr(vault, verb)(at, *([{}] if verb in {"write", "look_up"} else []))
     except Terminal as error:
         refused = error.reason
     if refused:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,45 @@ class Wire:
 
     def count(self, path: str) -> int:
         return sum(request.path == path for request in self.seen)
+
+
+class LoginServer:
+    """Answers for a system: logs in with numbered tokens; any other request gets `reply`."""
+
+    def __init__(self, login: str, granted: Callable[[str], Any], body: Any) -> None:
+        """`login`: the path of a login; `granted`: what is answered to one, by its token; `body`: to anything else."""
+        self.logins = 0
+        self.reply: Callable[[Seen], Reply] = lambda _: Reply(200, body)
+        self.login_reply: Callable[[], Reply] = self.welcome
+        self._login = login
+        self._granted = granted
+        self._lock = threading.Lock()
+
+    def welcome(self) -> Reply:
+        return Reply(200, self._granted(f"token-{self.logins}"))
+
+    def __call__(self, request: Seen) -> Reply:
+        if request.path != self._login:
+            return self.reply(request)
+        with self._lock:
+            self.logins += 1
+        return self.login_reply()
+
+
+class Clock:
+    """A monotonic clock that only moves when told, and knows how often each thread has looked at it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks: Counter[int] = Counter()
+
+    def __call__(self) -> float:
+        self.looks[threading.get_ident()] += 1
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        """As whoever sleeps sees it."""
+        self.now += seconds
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from axon_operator.api.tenant import EgressRule, TenantSpec
 from axon_operator.domain import network
 from axon_operator.domain.manifests import is_current, manifest, must_be_made_anew
 from axon_operator.domain.names import TenantNames
-from axon_operator.domain.platform import Peer
+from axon_operator.domain.platform import KUBE_DNS, Peer
 from axon_operator.domain.resources import NETWORK_POLICY, RUNTIME, SERVICE, Manifest, Ref
-from axon_operator.domain.tenant import kubernetes_guards
+from axon_operator.domain.tenant import kubernetes as tenant_kubernetes
+from unit.domain.test_runtime import PLATFORM
 
 POLICY = manifest(
     Ref(NETWORK_POLICY, "axon-acme", "rt-agent"),
@@ -25,7 +26,7 @@ POLICY = manifest(
             {"axonos.ai/runtime": "agent"},
             ingress=[{"from": [network.runtime_peer("other")], "ports": [{"protocol": "TCP", "port": 8080}]}],
             egress=[
-                network.dns_rule(),
+                network.dns_rule(KUBE_DNS),
                 network.peer_rule(Peer("openbao", {}, 8200)),
                 *network.cidr_rules([EgressRule(cidr="203.0.113.0/24", ports=[443])]),
             ],
@@ -76,7 +77,8 @@ def test_what_the_server_drops_is_no_drift() -> None:
 
 def test_another_subject_is_drift_and_another_role_needs_a_new_binding() -> None:
     spec = TenantSpec.model_validate({"admins": [{"kind": "Group", "name": "acme-admins"}]})
-    binding = next(g for g in kubernetes_guards(TenantNames("acme", "uid"), spec) if g["kind"] == "RoleBinding")
+    guards = tenant_kubernetes.guards(TenantNames("acme", "uid"), spec, PLATFORM)
+    binding = next(g for g in guards if g["kind"] == "RoleBinding")
     joined = {**binding, "subjects": [*binding["subjects"], {"kind": "User", "name": "eve"}]}
     assert not is_current(joined, binding)
     assert not must_be_made_anew(joined, binding)

@@ -38,6 +38,31 @@ def test_a_recreated_object_gets_nothing_of_its_predecessor() -> None:
     assert TenantNames("a", one).vault_namespace != TenantNames("a", two).vault_namespace
 
 
+series = st.tuples(labels, labels, uids, labels, uids)
+
+
+@given(series, series, st.integers(1, 10**6), st.integers(1, 10**6))
+def test_two_issues_never_share_a_name(
+    a: tuple[str, str, str, str, str], b: tuple[str, str, str, str, str], n: int, m: int
+) -> None:
+    one, two = RuntimeNames(*a[:3]), RuntimeNames(*b[:3])
+    assert ((a, n) == (b, m)) == (one.issue(*a[3:], n) == two.issue(*b[3:], m))
+
+
+@given(series, st.integers(1, 10**6))
+def test_an_issue_is_found_by_its_runtime_and_its_binding_and_by_no_other(
+    one: tuple[str, str, str, str, str], number: int
+) -> None:
+    namespace, runtime, uid, binding, binding_uid = one
+    names = RuntimeNames(f"axon-{namespace}", runtime, uid)
+    name = names.issue(binding, binding_uid, number)
+    assert name.startswith(names.issues)
+    assert name.removeprefix(names.series(binding, binding_uid)) == str(number)
+    other = RuntimeNames(f"axon-{namespace}", runtime, f"{uid}x")
+    assert not name.startswith(other.issues)
+    assert not name.startswith(names.series(binding, f"{binding_uid}x"))
+
+
 @given(labels, uids)
 def test_the_openbao_namespace_does_not_tell_the_tenant(tenant: str, uid: str) -> None:
     assert re.fullmatch(r"t-[0-9a-f]{16}", TenantNames(tenant, uid).vault_namespace)

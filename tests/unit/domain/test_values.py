@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from axon_operator.domain.agent import Folder
 from axon_operator.domain.values import as_planned, has_unplanned, seconds
 
 plain = st.recursive(
@@ -62,6 +63,11 @@ def test_an_ingress_rule_where_none_is_planned_is_drift() -> None:
 def test_the_server_may_write_a_quantity_in_another_way(live: str, planned: str) -> None:
     assert as_planned({"hard": {"limits.cpu": live}}, {"hard": {"limits.cpu": planned}})
     assert not as_planned({"value": live}, {"value": planned})
+
+
+def test_a_plan_may_name_one_of_an_enumeration() -> None:
+    assert as_planned({"name": "env"}, {"name": Folder.ENV})
+    assert not as_planned({"name": "proxy"}, {"name": Folder.ENV})
 
 
 @pytest.mark.parametrize(("live", "planned"), [(1, True), (True, 1), ("true", True), (None, False), (None, 0)])

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from axon_testbed.layout import REPOSITORY, Layout
 from axon_testbed.tools import CLIENT_TOOLS, build_go, debian_binary
 
 CHART = REPOSITORY / "charts" / "axon-operator"
+
+PROFILES = "axonos.ai/v1alpha1/GovernanceProfile"
+"""The kind is served already, as from the second installation on."""
 
 Manifest = dict[str, Any]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -40,8 +44,8 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
-def helm(helm_binary: str) -> Helm:
-    """`helm template` with further arguments; never raises."""
+def first_helm(helm_binary: str) -> Helm:
+    """`helm template` on a cluster that knows none of our kinds, with further arguments; never raises."""
 
     def template(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [helm_binary, "template", "axon-operator", str(CHART)]
@@ -49,6 +53,12 @@ def helm(helm_binary: str) -> Helm:
         return subprocess.run([*command, *fixed, *arguments], capture_output=True, text=True, check=False)
 
     return template
+
+
+@pytest.fixture(scope="session")
+def helm(first_helm: Helm) -> Helm:
+    """The same on a cluster that has the CRDs."""
+    return partial(first_helm, "--api-versions", PROFILES)
 
 
 @pytest.fixture(scope="session")

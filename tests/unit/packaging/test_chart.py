@@ -10,8 +10,17 @@ import pytest
 import yaml
 
 from axon_operator.api.crds import KINDS
-from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION, TENANT_LABEL
-from axon_operator.domain.tenant import ADMIN_CLUSTER_ROLE
+from axon_operator.api.governance import GovernanceProfileSpec
+from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
+from axon_operator.backends.kubernetes.adapter import OLDEST
+from axon_operator.canary.settings import CanarySettings
+from axon_operator.domain.governance import violations
+from axon_operator.domain.isolation import REPORT, TARGETS
+from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION
+from axon_operator.domain.tenant.kubernetes import ADMIN_CLUSTER_ROLE
+from axon_operator.domain.values import seconds
 from axon_operator.process.lease import LEASE_NAME
 from axon_operator.process.settings import Settings
 from axon_testbed.layout import REPOSITORY
@@ -41,12 +50,14 @@ def _expand(*lines: str) -> Iterator[Right]:
 OPERATOR = set(
     _expand(
         "axonos.ai tenants,workflowruntimes,secretbindings get,list,watch,patch",
+        "axonos.ai governanceprofiles get,list,watch",
         "axonos.ai workflowruntimes,secretbindings delete",
         "axonos.ai tenants/status,workflowruntimes/status,secretbindings/status patch",
         "- namespaces get,list,watch,create,patch,delete",
         "- configmaps,limitranges,resourcequotas,services get,list,watch,create,update,patch,delete",
         "- serviceaccounts get,list,watch,create,patch,delete",
         "apps deployments get,list,watch,create,update,patch,delete",
+        "batch jobs get,list,watch,create,update,patch,delete",
         "networking.k8s.io networkpolicies get,list,watch,create,update,patch,delete",
         "rbac.authorization.k8s.io rolebindings get,list,watch,create,update,patch,delete",
         "rbac.authorization.k8s.io clusterroles bind",
@@ -63,12 +74,18 @@ TENANT_ADMIN = set(
         "- events,limitranges,pods,pods/log,resourcequotas,services get,list,watch",
         "events.k8s.io events get,list,watch",
         "apps deployments get,list,watch",
+        "batch jobs get,list,watch",
         "networking.k8s.io networkpolicies get,list,watch",
     )
 )
 
+CANARY = set(_expand("- configmaps get,patch", "- serviceaccounts/token create"))
+"""What a stranger may do: read what to try, say what came of it, and have itself certified as itself."""
+
 GOLDEN = {
+    "axon-canary": CANARY,
     "axon-operator": OPERATOR,
+    "axon-operator-credentials": set(_expand("- secrets get")),
     "axon-operator-lease": set(_expand("coordination.k8s.io leases get,update,create")),
     "axon-tenant-admin": TENANT_ADMIN,
     "axon-view": set(_expand("axonos.ai workflowruntimes,secretbindings get,list,watch")),
@@ -91,8 +108,27 @@ def test_no_role_holds_what_leads_to_more(chart: list[Manifest]) -> None:
     everything = {right for m in chart if m["kind"] in {"ClusterRole", "Role"} for right in _rights(m)}
     assert not [right for right in everything if any("*" in part for part in right)]
     assert not {verb for _, _, verb in everything} & {"escalate", "impersonate", "deletecollection"}
-    forbidden = {"secrets", "pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token", "nodes"}
+    forbidden = {"pods/exec", "pods/attach", "pods/portforward", "nodes"}
     assert not {resource for _, resource, _ in everything} & forbidden
+    tokens = [
+        (m["metadata"]["name"], r)
+        for m in chart
+        if m["kind"] in {"ClusterRole", "Role"}
+        for r in m["rules"]
+        if "serviceaccounts/token" in r["resources"]
+    ]
+    assert [(name, rule["resourceNames"]) for name, rule in tokens] == [("axon-canary", ["axon-canary"])], (
+        "only its own"
+    )
+    # who may change the policies is bound by none of them
+    assert "admissionregistration.k8s.io" not in {group for group, _, _ in everything}
+
+
+def test_secrets_are_read_one_by_one_and_only_in_the_operators_own_namespace(chart: list[Manifest]) -> None:
+    roles = [m for m in chart if m["kind"] in {"ClusterRole", "Role"}]
+    reading = [(m, r) for m in roles for r in _rights(m) if r[1] == "secrets"]
+    ((role, right),) = reading
+    assert (role["kind"], role["metadata"]["namespace"], right[2]) == ("Role", "axon-system", "get")
 
 
 def test_bind_is_for_one_role_only(chart: list[Manifest]) -> None:
@@ -112,19 +148,28 @@ def test_in_its_own_namespace_it_may_read_and_change_one_lease(chart: list[Manif
     assert unnamed == {("coordination.k8s.io", "leases", "create")}
 
 
-def test_only_the_operator_is_bound(chart: list[Manifest]) -> None:
+def test_only_the_operator_and_the_canary_are_bound(chart: list[Manifest]) -> None:
     bindings = [m for m in chart if m["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
-    operator = [{"kind": "ServiceAccount", "name": "axon-operator", "namespace": "axon-system"}]
+    bound = {(b["roleRef"]["kind"], b["roleRef"]["name"]): b["subjects"] for b in bindings}
+    operator, canary = (
+        [{"kind": "ServiceAccount", "name": name, "namespace": "axon-system"}]
+        for name in ("axon-operator", "axon-canary")
+    )
+    # the canary's one Role is in that namespace too: it has no right in any tenant's
+    assert bound.pop(("Role", "axon-canary")) == canary
     assert {(b["kind"], b["roleRef"]["kind"], b["roleRef"]["name"]) for b in bindings} == {
         ("ClusterRoleBinding", "ClusterRole", "axon-operator"),
+        ("RoleBinding", "Role", "axon-canary"),
+        ("RoleBinding", "Role", "axon-operator-credentials"),
         ("RoleBinding", "Role", "axon-operator-lease"),
     }
-    assert all(b["subjects"] == operator for b in bindings)
+    assert all(subjects == operator for subjects in bound.values())
 
 
-def test_the_pod_passes_restricted(chart: list[Manifest]) -> None:
+@pytest.mark.parametrize("name", ["axon-operator", "axon-canary"])
+def test_the_pods_pass_restricted(chart: list[Manifest], name: str) -> None:
     """The rules of the Pod Security Standard; the API server itself judges in the integration tests."""
-    pod = _pod(chart)
+    pod = _pod(chart, name)
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 65532
@@ -136,7 +181,7 @@ def test_the_pod_passes_restricted(chart: list[Manifest]) -> None:
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"] == {"drop": ["ALL"]}
-        assert not [port for port in container["ports"] if "hostPort" in port]
+        assert not [port for port in container.get("ports", ()) if "hostPort" in port]
         assert all(mount["readOnly"] for mount in container["volumeMounts"])
 
 
@@ -199,6 +244,38 @@ def test_the_environment_is_what_the_settings_read(
     assert "10.0.0.0/8" in platform.cluster_cidrs
 
 
+def test_the_canary_is_a_stranger_that_is_told_where_to_knock(
+    chart: list[Manifest], helm: Helm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No network policy holds it back, it has one token, and both sides speak of the same two ConfigMaps."""
+    template = one(chart, "Deployment", "axon-canary")["spec"]["template"]
+    selected = [m["spec"]["podSelector"]["matchLabels"] for m in chart if m["kind"] == "NetworkPolicy"]
+    assert not [labels for labels in selected if labels.items() <= template["metadata"]["labels"].items()]
+    pod = template["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    tokens = [
+        s for v in pod["volumes"] for s in v.get("projected", {}).get("sources", ()) if "serviceAccountToken" in s
+    ]
+    assert len(tokens) == 1
+    for variable in pod["containers"][0]["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "of-the-pod"))
+    settings = CanarySettings()
+    assert settings.interval == 60
+    assert pod["volumes"][0]["name"] == "kubernetes-token"
+    assert str(settings.kubernetes_token_file) == f"{pod['containers'][0]['volumeMounts'][0]['mountPath']}/token"
+    names = {
+        rule["resourceNames"][0]
+        for rule in one(chart, "Role", "axon-canary")["rules"]
+        if rule["resources"] == ["configmaps"]
+    }
+    assert names == {TARGETS, REPORT}
+    assert all("data" not in one(chart, "ConfigMap", name) for name in names), "an upgrade must leave the data alone"
+    without = documents(helm("--set", "canary.enabled=false").stdout)
+    assert not [m for m in without if "canary" in m["metadata"]["name"]]
+    (interval,) = (v["value"] for v in _pod(without)["containers"][0]["env"] if v["name"] == "AXON_CANARY_INTERVAL")
+    assert interval == "0"
+
+
 def test_the_network_policy_opens_only_what_is_needed(chart: list[Manifest]) -> None:
     spec = one(chart, "NetworkPolicy", "axon-operator")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
@@ -246,20 +323,56 @@ def test_parts_can_be_left_out(helm: Helm, chart: list[Manifest], part: str) -> 
 
 def test_admission_policies_speak_of_the_release_and_deny(helm: Helm) -> None:
     manifests = documents(helm("--namespace", "elsewhere").stdout)
-    policies = [m for m in manifests if m["kind"] == "ValidatingAdmissionPolicy"]
-    assert len(policies) == 3
+    policies = [
+        m
+        for m in manifests
+        if m["kind"] == "ValidatingAdmissionPolicy" and m["metadata"]["name"].startswith("axon-operator-")
+    ]
+    username = "system:serviceaccount:elsewhere:axon-operator"
     for policy in policies:
         spec = policy["spec"]
         assert spec["failurePolicy"] == "Fail"
-        (condition,) = spec["matchConditions"]
-        assert "'system:serviceaccount:elsewhere:axon-operator'" in condition["expression"]
         binding = one(manifests, "ValidatingAdmissionPolicyBinding", policy["metadata"]["name"])
         assert binding["spec"] == {
             "policyName": policy["metadata"]["name"],
             "validationActions": ["Deny"],
         }
-    confined = [p["metadata"]["name"] for p in policies if TENANT_LABEL in json.dumps(p["spec"]["validations"])]
-    assert confined == ["axon-operator-in-tenants-only", "axon-operator-tenant-namespaces"]
+    confining = _speaking(policies, f"request.userInfo.username == '{username}'")
+    exempting = _speaking(policies, f"request.userInfo.username != '{username}'")
+    assert confining == {
+        "axon-operator-in-tenants-only",
+        "axon-operator-specs-are-the-users",
+        "axon-operator-tenant-namespaces",
+    }
+    assert exempting == {
+        "axon-operator-managed-objects",
+        "axon-operator-runtimes-pods",
+        "axon-operator-tenant-mark",
+        "axon-operator-teardown",
+    }
+    # a stolen token of the operator opens no door either
+    assert {p["metadata"]["name"] for p in policies} - confining - exempting == {"axon-operator-runtimes-closed"}
+
+
+def _speaking(policies: list[Manifest], words: str) -> set[str]:
+    """The policies with this condition."""
+    return {
+        p["metadata"]["name"]
+        for p in policies
+        if any(condition["expression"] == words for condition in p["spec"]["matchConditions"])
+    }
+
+
+def test_the_glass_can_be_broken_by_exactly_the_groups_of_the_values(helm: Helm) -> None:
+    def groups(*flags: str) -> set[str]:
+        policies = [m for m in documents(helm(*flags).stdout) if m["kind"] == "ValidatingAdmissionPolicy"]
+        variables = [v for p in policies for v in p["spec"].get("variables", ()) if v["name"] == "mayBreakGlass"]
+        assert len(variables) == 5
+        return {v["expression"].partition("group in ")[2] for v in variables}
+
+    assert groups() == {'["system:masters"])'}
+    assert groups("--set", "admissionPolicies.breakGlassGroups={oidc:ops,sre}") == {'["oidc:ops","sre"])'}
+    assert groups("--set-json", "admissionPolicies.breakGlassGroups=[]") == {"[])"}
 
 
 def test_who_asks_is_stamped_on_exactly_our_kinds(chart: list[Manifest]) -> None:
@@ -270,7 +383,8 @@ def test_who_asks_is_stamped_on_exactly_our_kinds(chart: list[Manifest]) -> None
             {
                 "apiGroups": ["axonos.ai"],
                 "apiVersions": ["*"],
-                "resources": [kind.plural for kind in KINDS],
+                # nobody but people acts on the others
+                "resources": [kind.plural for kind in KINDS if kind.status],
                 "operations": ["CREATE", "UPDATE"],
             }
         ]
@@ -285,6 +399,86 @@ def test_who_asks_is_stamped_on_exactly_our_kinds(chart: list[Manifest]) -> None
         assert annotation in expression
     binding = one(chart, "MutatingAdmissionPolicyBinding", "axon-operator-requested-by")
     assert binding["spec"] == {"policyName": "axon-operator-requested-by"}
+
+
+def test_the_chart_refuses_what_the_operator_would(helm: Helm) -> None:
+    major, minor = OLDEST
+    for version, allowed in ((f"{major}.{minor - 1}.9", False), (f"{major}.{minor}.0", True)):
+        done = helm("--kube-version", version, "--set", "admissionPolicies.requestedBy=false")
+        assert (done.returncode == 0) is allowed, done.stderr
+
+
+def test_every_profile_is_a_parameter_of_the_policies_of_the_kinds_that_keep_to_it(chart: list[Manifest]) -> None:
+    governed = [kind.plural for kind in KINDS if kind.status]
+    assert {m["metadata"]["name"] for m in chart if m["metadata"]["name"].startswith("axon-governance-")} == {
+        f"axon-governance-{plural}" for plural in governed
+    }
+    for plural in governed:
+        spec = one(chart, "ValidatingAdmissionPolicy", f"axon-governance-{plural}")["spec"]
+        assert spec["failurePolicy"] == "Fail"
+        assert spec["paramKind"] == {"apiVersion": "axonos.ai/v1alpha1", "kind": "GovernanceProfile"}
+        # not their status, and never a deletion
+        (rule,) = spec["matchConstraints"]["resourceRules"]
+        assert (rule["resources"], rule["operations"]) == ([plural], ["CREATE", "UPDATE"])
+        assert all("variables.governed" in v["expression"] for v in spec["validations"])
+        binding = one(chart, "ValidatingAdmissionPolicyBinding", f"axon-governance-{plural}")["spec"]
+        assert binding["paramRef"] == {"selector": {}, "parameterNotFoundAction": "Allow"}
+        assert binding["validationActions"] == ["Deny"]
+
+
+def _profiles(manifests: list[Manifest]) -> dict[str, GovernanceProfileSpec]:
+    found = [m for m in manifests if m["kind"] == "GovernanceProfile"]
+    return {m["metadata"]["name"]: GovernanceProfileSpec.model_validate(m["spec"]) for m in found}
+
+
+def test_profiles_can_be_left_out_and_stay_where_they_are(helm: Helm, chart: list[Manifest]) -> None:
+    assert _profiles(chart).keys() == {"baseline", "soc2"}
+    for profile in (m for m in chart if m["kind"] == "GovernanceProfile"):
+        assert profile["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert not _profiles(documents(helm("--set", "governance.profiles=false").stdout))
+
+
+def test_a_first_installation_brings_the_profiles_after_their_kind(first_helm: Helm, chart: list[Manifest]) -> None:
+    first = documents(first_helm().stdout)
+    assert _profiles(first) == _profiles(chart)
+    for profile in (m for m in first if m["kind"] == "GovernanceProfile"):
+        # the upgrade that finds the kind takes over what carries the release's marks, and refuses what does not
+        assert profile["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+        assert profile["metadata"]["annotations"] == {
+            "helm.sh/resource-policy": "keep",
+            "helm.sh/hook": "post-install,post-upgrade",
+            "meta.helm.sh/release-name": "axon-operator",
+            "meta.helm.sh/release-namespace": "axon-system",
+        }
+
+
+def test_the_baseline_asks_nothing_of_a_tenant_with_defaults(chart: list[Manifest]) -> None:
+    profiles = _profiles(chart)
+    image, ttl = "registry.example/agent:1", SecretBindingSpec.model_fields["ttl"].default
+    assert not violations("baseline", profiles["baseline"], TenantSpec())
+    assert not violations("baseline", profiles["baseline"], WorkflowRuntimeSpec(image=image))
+    assert violations("soc2", profiles["soc2"], WorkflowRuntimeSpec(image=image))
+    assert {name: seconds(ttl) <= seconds(p.max_credential_ttl or "") for name, p in profiles.items()} == {
+        "baseline": True,
+        "soc2": True,
+    }
+
+
+def test_the_operator_looks_at_audit_devices_where_it_is_asked_to(helm: Helm, chart: list[Manifest]) -> None:
+    assert {name: p.require_audit for name, p in _profiles(chart).items()} == {"baseline": False, "soc2": True}
+
+    def looks(manifests: list[Manifest]) -> dict[str, str]:
+        (container,) = _pod(manifests)["containers"]
+        return {e["name"]: e["value"] for e in container["env"] if e["name"].startswith("AXON_VAULT_AUDIT_")}
+
+    assert looks(chart) == {}
+    done = helm("--set", "vault.audit.enabled=true,vault.audit.device=main")
+    assert looks(documents(done.stdout)) == {
+        "AXON_VAULT_AUDIT_ROLE": "axon-audit",
+        "AXON_VAULT_AUDIT_MOUNT": "axon-audit",
+        "AXON_VAULT_AUDIT_DEVICE": "main",
+        "AXON_VAULT_AUDIT_INTERVAL": "60",
+    }
 
 
 def test_a_cluster_without_mutating_policies_is_told_what_to_set(helm: Helm) -> None:
@@ -340,6 +534,11 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("sweep.tenantGrace=0", "/sweep/tenantGrace"),
         ("sweep.accessGrace=never", "/sweep/accessGrace"),
         ("agent.renderInterval=0", "/agent/renderInterval"),
+        ("canary.interval=0", "/canary/interval"),
+        ("governance.profiles=soc2", "/governance/profiles"),
+        ("vault.audit.role=", "/vault/audit/role"),
+        ("vault.audit.device=a/b", "/vault/audit/device"),
+        ("vault.audit.interval=0", "/vault/audit/interval"),
         ("clusterCIDRs={}", "/clusterCIDRs"),
         ("clusterCIDRs={10.0.0.0}", "/clusterCIDRs/0"),
         ("clusterCIDRs={999.0.0.0/8}", "/clusterCIDRs/0"),
@@ -348,6 +547,9 @@ def test_a_private_key_is_refused_and_not_repeated(helm: Helm, tmp_path: Path) -
         ("networkPolicy.apiServer.ports={}", "/networkPolicy/apiServer/ports"),
         ("admissionPolicies.enabled=perhaps", "/admissionPolicies/enabled"),
         ("admissionPolicies.requestedBy=null", "/admissionPolicies"),
+        ("admissionPolicies.breakGlassGroups={it's}", "/admissionPolicies/breakGlassGroups/0"),
+        ("dns.peer.podLabels=null", "/dns/peer"),
+        ("dns.port=0", "/dns/port"),
     ],
 )
 def test_bad_values_are_refused(helm: Helm, setting: str, place: str) -> None:
@@ -364,8 +566,8 @@ def test_every_value_is_in_the_schema_and_explained() -> None:
     assert [name for name in values if f"`{name}" not in readme] == []
 
 
-def _pod(manifests: list[Manifest]) -> dict[str, Any]:
-    pod: dict[str, Any] = one(manifests, "Deployment", "axon-operator")["spec"]["template"]["spec"]
+def _pod(manifests: list[Manifest], name: str = "axon-operator") -> dict[str, Any]:
+    pod: dict[str, Any] = one(manifests, "Deployment", name)["spec"]["template"]["spec"]
     return pod
 
 

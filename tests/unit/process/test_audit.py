@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import Transient
+from axon_operator.domain.credential import Credential
 from axon_operator.domain.names import REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION
 from axon_operator.domain.resources import CONFIG_MAP, Manifest, RealmPath, RealmResource, Ref, VaultPath, VaultResource
 from axon_operator.process.audit import AuditStream, requested_by
@@ -21,6 +22,7 @@ from axon_operator.reconcile.engine.plan import (
     OK,
     Backends,
     Change,
+    KubeAdopt,
     KubeAnnotate,
     KubeApply,
     KubeCreate,
@@ -29,12 +31,26 @@ from axon_operator.reconcile.engine.plan import (
     KubeFinalize,
     KubeReplace,
     Plan,
+    RealmAbandon,
+    RealmAdopt,
     RealmCreate,
+    RealmCredential,
     RealmDelete,
+    RealmGrant,
     RealmLogout,
+    RealmLogoutUser,
     RealmUpdate,
+    RealmWithdraw,
     Stage,
+    VaultAbandon,
+    VaultAdopt,
+    VaultCredential,
     VaultDelete,
+    VaultDeleteKey,
+    VaultGenerate,
+    VaultReopen,
+    VaultRevoke,
+    VaultRotate,
     VaultWrite,
     apply,
 )
@@ -48,17 +64,40 @@ MAP: Manifest = {
 }
 REF = Ref(CONFIG_MAP, "axon-acme", "m")
 POLICY = VaultPath("t-1", "sys/policies/acl/x")
+KEPT = VaultPath("t-1", "kv/data/generated/x")
+ISSUED = VaultPath("t-1", "database/creds/x")
+KEY = VaultPath("t-1", "transit/keys/x")
+CONNECTION = VaultPath("t-1", "database/config/orders")
 CLIENT = RealmPath("axon-acme", ("clients", "c"))
 CHANGES: tuple[tuple[Change, str, str, str], ...] = (
     (KubeCreate(MAP), "kubernetes", "create", "ConfigMap axon-acme/m"),
     (KubeCreateBound(MAP, lambda _uid: VaultResource(POLICY, {})), "kubernetes", "create", "ConfigMap axon-acme/m"),
     (KubeApply(MAP), "kubernetes", "apply", "ConfigMap axon-acme/m"),
+    (KubeAdopt(MAP), "kubernetes", "adopt", "ConfigMap axon-acme/m"),
     (KubeReplace(MAP), "kubernetes", "replace", "ConfigMap axon-acme/m"),
     (KubeDelete(REF, "u"), "kubernetes", "delete", "ConfigMap axon-acme/m"),
     (KubeAnnotate(REF, {"a": VALUE}), "kubernetes", "annotate", "ConfigMap axon-acme/m"),
     (KubeFinalize(MAP, (VALUE,)), "kubernetes", "finalize", "ConfigMap axon-acme/m"),
     (VaultWrite(POLICY, {"policy": VALUE}), "openbao", "write", "t-1/sys/policies/acl/x"),
+    (VaultAdopt(POLICY, {"policy": VALUE}), "openbao", "adopt", "t-1/sys/policies/acl/x"),
     (VaultDelete(POLICY), "openbao", "delete", "t-1/sys/policies/acl/x"),
+    (
+        VaultCredential(VaultResource(CONNECTION, {"x": VALUE}), Credential("n", "s", "acme", "h", "p"), VALUE),
+        "openbao",
+        "write-credential",
+        "t-1/database/config/orders",
+    ),
+    (VaultRotate(CONNECTION, VALUE, VALUE), "openbao", "rotate", "t-1/database/config/orders"),
+    (VaultGenerate(KEPT, POLICY), "openbao", "generate", "t-1/kv/data/generated/x"),
+    (VaultRevoke(ISSUED), "openbao", "revoke", "t-1/database/creds/x"),
+    (VaultDeleteKey(KEY), "openbao", "delete", "t-1/transit/keys/x"),
+    (
+        VaultReopen(VaultWrite(POLICY, {"a": VALUE}), None, VaultWrite(POLICY, {"a": VALUE})),
+        "openbao",
+        "reopen",
+        "t-1",
+    ),
+    (VaultAbandon(POLICY), "openbao", "abandon", "t-1/sys/policies/acl/x"),
     (
         RealmCreate(RealmResource(CLIENT, RealmPath("axon-acme", ("clients",)), {"secret": VALUE})),
         "keycloak",
@@ -66,7 +105,20 @@ CHANGES: tuple[tuple[Change, str, str, str], ...] = (
         "axon-acme/clients/c",
     ),
     (RealmUpdate(CLIENT, {"secret": VALUE}), "keycloak", "update", "axon-acme/clients/c"),
+    (RealmAdopt(CLIENT, {"secret": VALUE}), "keycloak", "adopt", "axon-acme/clients/c"),
+    (RealmAbandon(CLIENT), "keycloak", "abandon", "axon-acme/clients/c"),
     (RealmDelete(CLIENT), "keycloak", "delete", "axon-acme/clients/c"),
+    (RealmLogoutUser("axon-acme", "u"), "keycloak", "logout", "axon-acme/users/u"),
+    (RealmGrant(CLIENT, ({"id": VALUE},)), "keycloak", "grant", "axon-acme/clients/c"),
+    (RealmWithdraw(CLIENT, ({"id": VALUE},)), "keycloak", "withdraw", "axon-acme/clients/c"),
+    (
+        RealmCredential(
+            RealmResource(CLIENT, CLIENT, {"config": {"x": VALUE}}), True, "x", Credential("n", "s", "acme", "h", "p")
+        ),
+        "keycloak",
+        "write-credential",
+        "axon-acme/clients/c",
+    ),
     (RealmLogout("axon-acme"), "keycloak", "logout-all", "axon-acme"),
 )
 

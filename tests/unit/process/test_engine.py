@@ -31,7 +31,7 @@ def test_a_pass_is_counted_by_its_first_error_and_a_bug_before_all() -> None:
 
 
 def test_a_failing_backend_delays_nobody_who_waits_for_something_else() -> None:
-    engine = Engine({}, World().backends.kubernetes, Store(()), workers=0, namespace="default")
+    engine = Engine({}, World().backends.kubernetes, Store({}), workers=0, namespace="default")
     for _ in range(20):
         # counted as a failure every time
         engine._settle(ACME, done(AWAY, Waiting(Reason.PODS_TERMINATING, "pods", after=0)))

@@ -6,7 +6,10 @@ from typing import Any, cast
 import pytest
 
 from axon_operator.backends.kubernetes.store import Store
+from axon_operator.domain.manifests import PLAN_ANNOTATION
 from axon_operator.domain.names import (
+    ABANDON_ANNOTATION,
+    ADOPT_ANNOTATION,
     FINALIZER,
     RECONCILE_ANNOTATION,
     REVISION_ANNOTATION,
@@ -19,6 +22,7 @@ from axon_operator.domain.resources import (
     DEPLOYMENT,
     NETWORK_POLICY,
     POD,
+    PROFILE,
     RUNTIME,
     SERVICE_ACCOUNT,
     TENANT,
@@ -51,7 +55,8 @@ class Intake:
     """An engine whose workers never run, and what it was told."""
 
     def __init__(self, **options: Any) -> None:
-        self.store = Store({TENANT, RUNTIME, BINDING, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT})
+        kinds = (TENANT, RUNTIME, BINDING, PROFILE, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT)
+        self.store = Store(dict.fromkeys(kinds))
         self.expired = Expired()
         controllers = dict.fromkeys((TENANT, RUNTIME, BINDING), cast("Controller[Any]", self.expired))
         kubernetes = World().backends.kubernetes
@@ -86,7 +91,7 @@ class Intake:
 
 
 def _resource(manifest: Manifest) -> Resource:
-    kinds = (TENANT, RUNTIME, BINDING, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT)
+    kinds = (TENANT, RUNTIME, BINDING, PROFILE, POD, DEPLOYMENT, NETWORK_POLICY, SERVICE_ACCOUNT)
     return next(r for r in kinds if r.kind == manifest["kind"])
 
 
@@ -152,6 +157,8 @@ def test_an_edited_binding_is_looked_at_with_its_runtime(intake: Intake) -> None
         {"deletionTimestamp": "2026-01-01T00:00:00Z"},
         {"finalizers": []},
         {"annotations": {RECONCILE_ANNOTATION: "1"}},
+        {"annotations": {ABANDON_ANNOTATION: "openbao"}},
+        {"annotations": {ADOPT_ANNOTATION: "uid-1"}},
     ],
 )
 def test_a_deletion_a_stripped_finalizer_and_a_request_are_news(intake: Intake, change: dict[str, Any]) -> None:
@@ -174,9 +181,23 @@ def test_a_changed_child_is_compared_and_one_that_came_or_went_asks_all_systems(
     wall = child(NETWORK_POLICY, "axon-default-deny", **{TENANT_LABEL: "acme"})
     account = child(SERVICE_ACCOUNT, "rt-agent", **OF_AGENT)
     assert intake.tell(wall) == {ACME: ("urgent", True)}
+    wall["spec"] = {"ingress": [{}]}
+    assert intake.tell(wall) == {ACME: ("urgent", False)}
+    wall["metadata"]["annotations"] = {PLAN_ANNOTATION: "another"}
     assert intake.tell(wall) == {ACME: ("urgent", False)}
     assert intake.tell(account) == {AGENT: ("urgent", True)}
     assert intake.gone(account) == {AGENT: ("urgent", True)}
+
+
+def test_a_note_that_somebody_puts_on_a_child_is_no_news(intake: Intake) -> None:
+    deployment = child(DEPLOYMENT, "rt-agent", **OF_AGENT)
+    deployment["metadata"]["generation"] = 1
+    deployment["status"] = {"observedGeneration": 1}
+    intake.tell(deployment)
+    deployment["metadata"] |= {"generation": 2, "annotations": {"example.com/note": "looked at"}, "managedFields": [{}]}
+    assert intake.tell(deployment) == {}
+    deployment["status"] = {"observedGeneration": 2}
+    assert intake.tell(deployment) == {AGENT: ("urgent", False)}
 
 
 def test_a_pods_probes_are_no_news_and_its_sidecar_is_news_for_runtime_and_bindings(intake: Intake) -> None:
@@ -237,3 +258,23 @@ def test_our_own_finalizer_and_our_own_mark_on_a_pod_are_no_news(intake: Intake)
     intake.tell(pod)
     pod["metadata"]["annotations"] = {REVISION_ANNOTATION: "new"}
     assert intake.tell(pod) == {}
+
+
+def test_a_profile_is_news_for_who_keeps_to_it_and_nobody_else(intake: Intake) -> None:
+    """A glance is enough: it sees what is judged differently now."""
+    globex, theirs = Ref(TENANT, "", "globex"), Ref(RUNTIME, "axon-globex", "agent")
+    intake.tell(own(globex, observed=True, governance={"profile": "other"}))
+    intake.tell(own(theirs, observed=True))
+    profile = own(Ref(PROFILE, "", "strict"), observed=False)
+    assert intake.tell(profile) == {}
+    intake.tell(own(ACME, observed=True, governance={"profile": "strict"}))
+    governed = dict.fromkeys((ACME, AGENT, BILLING), ("routine", False))
+    assert intake.tell(profile) == governed
+    assert intake.gone(profile) == governed
+
+
+def test_what_was_found_out_elsewhere_about_tenants_is_a_glance_at_each(intake: Intake) -> None:
+    globex = Ref(TENANT, "", "globex")
+    intake.tell(own(globex, observed=True))
+    intake.engine.look_again(TENANT)
+    assert intake.taken() == {ACME: ("routine", False), globex: ("routine", False)}

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from axon_operator.process import metrics
+from axon_operator.process.expiry import CredentialExpiry
 from axon_testbed.layout import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "reference" / "metrics.md"
@@ -23,7 +24,8 @@ def _documented() -> list[Row]:
 
 def _registered() -> list[Row]:
     found = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
-    return sorted((_exposed(m), TYPES[type(m)], tuple(m._labelnames)) for m in found)
+    rows = [(_exposed(m), TYPES[type(m)], tuple(m._labelnames)) for m in found]
+    return sorted([*rows, (CredentialExpiry.name, "gauge", CredentialExpiry.labels)])
 
 
 def _exposed(metric: MetricWrapperBase) -> str:

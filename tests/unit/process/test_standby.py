@@ -39,7 +39,7 @@ def tenant(name: str) -> Manifest:
 def engine(passes: Passes) -> Engine:
     """With two workers, for Tenants only."""
     controllers = {TENANT: cast("Controller[Any]", passes)}
-    return Engine(controllers, World().backends.kubernetes, Store({TENANT}), workers=2, namespace="default")
+    return Engine(controllers, World().backends.kubernetes, Store({TENANT: None}), workers=2, namespace="default")
 
 
 def test_what_was_noticed_before_is_worked_on_after_the_start() -> None:

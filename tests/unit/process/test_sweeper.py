@@ -1,5 +1,8 @@
 """The sweep runs when it may, survives what goes wrong, and people are told once."""
 
+import datetime
+import io
+import json
 import time
 from typing import Any
 
@@ -10,8 +13,11 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Transient
 from axon_operator.domain.resources import TENANT, Manifest, Ref, VaultPath
 from axon_operator.process import metrics
-from axon_operator.process.sweeper import Sweeper, count, found
-from axon_operator.reconcile.sweep import KINDS, OPENBAO, Fate, Report, Trace
+from axon_operator.process.audit import UNKNOWN, AuditStream
+from axon_operator.process.sweeper import Sweeper, Sweeping, count, found
+from axon_operator.reconcile.engine.plan import VaultDelete
+from axon_operator.reconcile.sweep import Report
+from axon_operator.reconcile.sweep.orphans import KINDS, OPENBAO, Fate, Trace
 
 ROLE = Trace(OPENBAO, "Role", VaultPath("t-1", "auth/k8s/role/rt-a"), "rt-a", "acme", Fate.ACCESS, "openbao/t-1")
 LOST = Trace(OPENBAO, "Namespace", VaultPath("", "sys/namespaces/t-2"), "uid", "lost", Fate.TENANT, OPENBAO)
@@ -49,10 +55,12 @@ class Script:
 
 
 def report(**parts: Any) -> Report:
-    return Report(**{"known": frozenset(), "new": frozenset(), "removed": (), "problems": {}, **parts})
+    return Report(
+        **{"known": frozenset(), "new": frozenset(), "removed": (), "held": frozenset(), "problems": {}, **parts}
+    )
 
 
-def new_sweeper(script: Script, api: Api, *, may_begin: bool = True, interval: float = 600) -> Sweeper:
+def new_sweeper(script: Sweeping, api: Api, *, may_begin: bool = True, interval: float = 600) -> Sweeper:
     return Sweeper(script, api, interval=interval, may_begin=lambda: may_begin, namespace="default")  # type: ignore[arg-type]
 
 
@@ -83,6 +91,37 @@ def test_removals_are_told_and_the_gauge_falls_to_zero() -> None:
     assert value("axon_operator_orphans_removed_total", system=OPENBAO, kind="Role") == before + 1
     assert all(value("axon_operator_orphans", system=system, kind=kind) == 0 for system, kind in KINDS)
     assert [told["reason"] for told in api.created] == ["OrphanRemoved"]
+
+
+def test_dead_tenants_that_are_kept_are_told_in_log_and_metric_until_they_no_longer_are() -> None:
+    sweeper = new_sweeper(Script(report(held=frozenset({LOST})), report()), Api())
+    with structlog.testing.capture_logs() as lines:
+        sweeper.once()
+    assert [(line["event"], line["tenants"]) for line in lines] == [("dead tenants kept", 1)]
+    assert value("axon_operator_orphans_held_tenants") == 1
+    sweeper.once()
+    assert value("axon_operator_orphans_held_tenants") == 0
+
+
+def test_the_audit_lines_of_a_sweep_carry_one_id_and_those_of_the_next_another() -> None:
+    ids: list[list[str]] = []
+
+    class Removing:
+        def run(self) -> Report:
+            sink = io.StringIO()
+            audit = AuditStream(sink, now=lambda: datetime.datetime.now(datetime.UTC))
+            live = {"kind": "Tenant", "metadata": {"name": "lost", "uid": "uid", "generation": 1}}
+            for _ in range(2):
+                audit(live, VaultDelete(VaultPath("", "sys/namespaces/t-2")), "ok")
+            ids.append([json.loads(line)["reconcile"] for line in sink.getvalue().splitlines()])
+            return report()
+
+    sweeper = new_sweeper(Removing(), Api())
+    sweeper.once()
+    sweeper.once()
+    (first, second), (third, fourth) = ids
+    assert first == second != third == fourth
+    assert UNKNOWN not in {first, third}
 
 
 def test_a_sweep_that_finds_nothing_tells_nothing() -> None:

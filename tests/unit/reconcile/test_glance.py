@@ -2,11 +2,14 @@
 
 import datetime
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 
+from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError
+from axon_operator.domain.finding import Finding
 from axon_operator.domain.names import RECONCILE_ANNOTATION
 from axon_operator.domain.resources import BINDING, CONFIG_MAP, NETWORK_POLICY, RUNTIME, TENANT, Ref, Resource
 from axon_operator.reconcile.binding import BindingReconciler
@@ -19,7 +22,7 @@ from .test_passes import ACME, AGENT, BILLING, PLATFORM, settled
 from .world import World
 
 RESYNC = 300.0
-MAKERS: dict[Resource, Any] = {TENANT: TenantReconciler, RUNTIME: RuntimeReconciler, BINDING: BindingReconciler}
+MAKERS: dict[Resource, Any] = {RUNTIME: RuntimeReconciler, BINDING: BindingReconciler}
 
 
 class Counting:
@@ -36,7 +39,9 @@ class Counting:
 class Process:
     """One process of the operator over a world, with a clock that the test moves."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, findings: tuple[Finding, ...] = ()) -> None:
+        self.findings = findings
+        """About every tenant."""
         self.asked: Counter[str] = Counter()
         self.now = 1000.0
         self.related: tuple[Ref, ...] = ()
@@ -44,6 +49,7 @@ class Process:
         vault: Any = Counting(real.vault, self.asked)
         keycloak: Any = Counting(real.keycloak, self.asked)
         backends = Backends(real.kubernetes, vault, keycloak)
+        makers = {**MAKERS, TENANT: partial(TenantReconciler, findings=lambda _: self.findings)}
         self._controllers = {
             kind: Controller(
                 make(backends, PLATFORM),
@@ -55,7 +61,7 @@ class Process:
                 clock=lambda: self.now,
                 spread=lambda _low, high: high,
             )
-            for kind, make in MAKERS.items()
+            for kind, make in makers.items()
         }
 
     def look(self, ref: Ref) -> int:
@@ -187,3 +193,39 @@ def test_a_request_that_was_made_while_nobody_led_is_answered() -> None:
     process = Process(world)
     assert process.look(ACME) > 0
     assert process.look(ACME) == 0
+
+
+GOOD = Finding(ConditionType.AUDIT_READY, "True", Reason.AUDIT_RECORDED, "With main.")
+BAD = Finding(ConditionType.AUDIT_READY, "False", Reason.AUDIT_MISSING, "Without.")
+NOT_YET = Finding(ConditionType.AUDIT_READY)
+
+
+def test_another_finding_is_one_write_of_the_status_and_no_call() -> None:
+    world = settled()
+    process = Process(world)
+    ready = world.objects[ACME]["status"]["conditions"][0]
+    for findings, told in (((GOOD,), "True"), ((BAD,), "False"), ((NOT_YET,), "False"), ((GOOD,), "True"), ((), None)):
+        before, process.findings = _audited(world), findings
+        writes = world.writes
+        assert process.look(ACME) == 0
+        assert _audited(world) == told
+        assert world.writes - writes == (told != before)
+        assert process.look(ACME) == 0
+        assert world.writes - writes == (told != before)
+    assert world.objects[ACME]["status"]["conditions"][0] == ready
+
+
+def test_a_finding_that_cannot_be_written_is_written_later() -> None:
+    world = settled()
+    process = Process(world, (GOOD,))
+    world.refused.add(("patch_status", ACME))
+    with pytest.raises(ReconcileError):
+        process.look(ACME)
+    world.refused.clear()
+    assert process.look(ACME) == 0
+    assert _audited(world) == "True"
+
+
+def _audited(world: World) -> str | None:
+    conditions = world.objects[ACME]["status"]["conditions"]
+    return next((c["status"] for c in conditions if c["type"] == "AuditReady"), None)

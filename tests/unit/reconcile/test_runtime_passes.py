@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from axon_operator.api.reasons import Reason
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import Denied
 from axon_operator.domain import agent
-from axon_operator.domain.names import TENANT_LABEL
+from axon_operator.domain.consent import started
+from axon_operator.domain.names import PROGRAM_ANNOTATION, TENANT_LABEL
 from axon_operator.domain.resources import (
     BINDING,
     CONFIG_MAP,
@@ -77,6 +79,9 @@ def break_a_guard(world: World) -> None:
             condition["status"] = "False"
 
 
+PROGRAM = WorkflowRuntimeSpec.model_validate({"image": "registry.example/agent:1"})
+
+
 def pod(world: World, *, sidecar: str = "running", workload: str = "running", **status: Any) -> str:
     """A pod of the runtime; returns its uid."""
     uid = str(uuid.uuid4())
@@ -89,6 +94,7 @@ def pod(world: World, *, sidecar: str = "running", workload: str = "running", **
                 "namespace": "axon-acme",
                 "uid": uid,
                 "labels": {"axonos.ai/runtime": "agent", TENANT_LABEL: "acme"},
+                "annotations": {PROGRAM_ANNOTATION: started(PROGRAM)},
             },
             "status": {
                 "phase": "Running",
@@ -414,6 +420,20 @@ def test_copied_marks_do_not_get_an_account_the_role() -> None:
     assert ready(world, AGENT)["status"] == "True"
 
 
+def test_the_role_that_follows_from_a_new_account_counts_as_a_change_if_it_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = settled()
+    del world.objects[ACCOUNT]
+    assert [str(change) for change in one_pass(world, AGENT).outcome.applied] == [
+        f"create {ACCOUNT}",
+        f"write OpenBao {ROLE}",
+    ]
+    del world.objects[ACCOUNT]
+    refuse(monkeypatch, "write", "role")
+    assert [str(change) for change in one_pass(world, AGENT).outcome.applied] == [f"create {ACCOUNT}"]
+
+
 def test_a_foreign_account_blocks_the_role_and_nothing_that_is_taken_away() -> None:
     world = running()
     before = bound(world)
@@ -455,3 +475,55 @@ def test_a_runtime_goes_without_its_tenant_and_waits_for_one_whose_namespace_has
         if AGENT in world.objects:
             one_pass(world, AGENT)
     assert (AGENT in world.objects) is held
+
+
+def out_of_room(world: World, says: str) -> None:
+    """As the Deployment's controller tells that it cannot make a third pod."""
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": says}
+    counts = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), 2)
+    world.objects[PODS]["status"] = {**counts, "observedGeneration": 1, "conditions": [failure]}
+
+
+def test_a_quota_without_room_is_told_by_the_runtime_and_by_the_tenant_and_ends() -> None:
+    world = running()
+    before = world.objects[PODS]["status"]
+    out_of_room(world, 'pods "x" is forbidden: exceeded quota: axon-quota, requested: limits.cpu=2')
+    assert ACME in related(world, AGENT)
+    assert (ready(world, AGENT)["status"], ready(world, AGENT)["reason"]) == ("False", Reason.QUOTA_EXCEEDED)
+    # said once, not with every try
+    assert ACME not in related(world, AGENT)
+    one_pass(world, ACME)
+    # the tenant's own people must not take Ready from it
+    assert (ready(world, ACME)["status"], ready(world, ACME)["reason"]) == ("True", Reason.QUOTA_EXCEEDED)
+    assert "WorkflowRuntime axon-acme/agent; raise spec.quota" in ready(world, ACME)["message"]
+
+    world.objects[PODS]["status"] = before
+    assert ACME in related(world, AGENT)
+    one_pass(world, ACME)
+    assert ready(world, ACME)["reason"] == Reason.READY
+
+
+def test_a_runtime_that_goes_is_no_reason_to_raise_the_quota() -> None:
+    world = running()
+    out_of_room(world, "exceeded quota")
+    one_pass(world, AGENT)
+    delete(world, AGENT)
+    assert ACME in related(world, AGENT)
+    one_pass(world, ACME)
+    assert ready(world, ACME)["reason"] == Reason.READY
+
+
+@pytest.mark.parametrize(
+    ("says", "remedy"),
+    [
+        ("maximum cpu usage per Container is 2, but limit is 4", "Lower spec.resources.limits"),
+        ("admission webhook canary denied the request", "kubectl -n axon-acme get events"),
+    ],
+)
+def test_another_refusal_of_pods_names_where_the_cause_is(says: str, remedy: str) -> None:
+    world = running()
+    out_of_room(world, says)
+    assert ACME not in related(world, AGENT)
+    assert ready(world, AGENT)["reason"] == Reason.PODS_NOT_READY
+    assert remedy in ready(world, AGENT)["message"]
+    assert says not in ready(world, AGENT)["message"]

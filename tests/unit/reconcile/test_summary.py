@@ -1,10 +1,13 @@
 """From an outcome to conditions."""
 
+from dataclasses import replace
+
 from axon_operator.api.conditions import Condition
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.domain.finding import Finding
 from axon_operator.reconcile.engine.plan import Outcome, Stage, StageOutcome
-from axon_operator.reconcile.engine.summary import Observation, conditions, next_pass
+from axon_operator.reconcile.engine.summary import Observation, conditions, is_settled, next_pass
 
 GONE = Transient(Reason.VAULT_UNAVAILABLE, "OpenBao does not answer.")
 TAKEN = Terminal(Reason.NAME_TAKEN, "Taken.")
@@ -117,3 +120,21 @@ def test_a_defect_takes_ready_away() -> None:
     before = tuple(summarize(outcome(None, None)).values())
     after = summarize(outcome(Transient(Reason.INTERNAL_ERROR, "A bug.")), before)["Ready"]
     assert (after.status, after.reason) == ("False", Reason.INTERNAL_ERROR)
+
+
+def test_a_bad_finding_is_told_and_takes_nothing_away() -> None:
+    bad = Finding(ConditionType.AUDIT_READY, "False", Reason.VAULT_DENIED, "Nothing is recorded.")
+    found = summarize(replace(outcome(None, None), findings=(bad,)))
+    assert (found["AuditReady"].status, found["AuditReady"].reason) == ("False", Reason.VAULT_DENIED)
+    assert found["Ready"].status == "True"
+    assert is_settled(tuple(found.values()), 1)
+
+
+def test_a_finding_that_is_not_known_yet_stays_as_it_was_and_one_that_is_not_looked_for_goes() -> None:
+    good = Finding(ConditionType.ISOLATED, "True", Reason.READY, "Refused everywhere.")
+    before = tuple(summarize(replace(outcome(None), findings=(good,))).values())
+    unknown = replace(outcome(None), findings=(Finding(ConditionType.ISOLATED),))
+    assert summarize(unknown, before, generation=2)["Isolated"] in before
+    assert "Isolated" not in summarize(unknown)
+    assert "Isolated" not in summarize(outcome(None), before)
+    assert summarize(Outcome(), before)["Isolated"] in before

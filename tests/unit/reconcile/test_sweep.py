@@ -13,8 +13,14 @@ from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Transient
 from axon_operator.domain.manifests import manifest
 from axon_operator.domain.names import (
+    REALM_CLUSTER_ATTRIBUTE,
     REALM_OWNER_ATTRIBUTE,
+    REALM_POLICY_ATTRIBUTE,
+    REALM_RETAINED_ATTRIBUTE,
+    VAULT_CLUSTER_KEY,
     VAULT_OWNER_KEY,
+    VAULT_POLICY_KEY,
+    VAULT_RETAINED_KEY,
     VAULT_TENANT_KEY,
     RuntimeNames,
     TenantNames,
@@ -34,7 +40,9 @@ from axon_operator.domain.resources import (
     VaultPath,
 )
 from axon_operator.reconcile.engine.plan import Plan
-from axon_operator.reconcile.sweep import (
+from axon_operator.reconcile.sweep import Report, Sweep, removal
+from axon_operator.reconcile.sweep.orphans import (
+    FOLDERS,
     KEYCLOAK,
     KINDS,
     KUBERNETES,
@@ -42,9 +50,8 @@ from axon_operator.reconcile.sweep import (
     Fate,
     Graces,
     Look,
-    Report,
-    Sweep,
     Trace,
+    granted_to_nobody,
     judge,
     realm_place,
 )
@@ -53,6 +60,7 @@ from axon_operator.reconcile.tenant import TenantReconciler
 from .test_passes import PLATFORM
 from .world import World
 
+CLUSTER = World().cluster
 GRACES = Graces(access=10, tenant=100)
 
 # -- the decision
@@ -122,7 +130,7 @@ def test_nothing_living_young_unseen_or_lived_in_is_ever_due(steps: list[Step]) 
         for t in verdict.due:
             assert t in seen
             assert now - since[t] >= GRACES.of(t)
-            assert t.fate is not Fate.STAYS
+            assert t.fate in {Fate.ACCESS, Fate.TENANT}
             if t.fate is Fate.TENANT:
                 assert not step.blind
                 assert "axon-t" not in step.inhabited
@@ -162,6 +170,48 @@ def test_a_whole_tenant_waits_for_its_youngest_part() -> None:
     assert judge(memory, both, 150, GRACES).due == {first, second}
     assert judge(memory, replace(both, blind=frozenset({realm_place("axon-t")})), 150, GRACES).due == frozenset()
     assert judge(memory, replace(both, inhabited=frozenset({"axon-t"})), 150, GRACES).due == frozenset()
+    kept = replace(both, traces=both.traces | {trace("a", Fate.KEPT, OPENBAO)})
+    assert judge(memory, kept, 10_000, GRACES).due == frozenset()
+
+
+# -- whose it is
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "principal"),
+    [
+        ("Role", "rt-agent-0123456789", "rt-agent-0123456789"),
+        ("DatabaseRole", "orders.rt-agent-0123456789.db-abcdef0123.7", "rt-agent-0123456789"),
+        ("CertificateRole", "rt-agent-0123456789.cert-abcdef0123.7", "rt-agent-0123456789"),
+        ("GeneratedValue", "rt-agent-0123456789.token-abcdef0123.7", "rt-agent-0123456789"),
+        ("Key", "rt-agent-0123456789", "rt-agent-0123456789"),
+        # made by hand, or a user's
+        ("Policy", "org-admin", None),
+        ("DatabaseRole", "orders.reader", None),
+        ("DatabaseRole", "rt-agent-0123456789", None),
+        ("CertificateRole", "hand.rt-agent-0123456789", None),
+        ("Key", "user-7f3f6c2e-0000-4000-8000-000000000001", None),
+        ("Key", "user-x.rt-agent-0123456789", None),
+    ],
+)
+def test_the_principal_in_a_name(kind: str, name: str, principal: str | None) -> None:
+    (folder,) = (f for f in FOLDERS if f.kind == kind)
+    assert folder.principal(name) == principal
+
+
+def uid(number: int) -> str:
+    return f"7f3f6c2e-0000-4000-8000-{number:012}"
+
+
+def test_grants_of_runtimes_that_are_gone_also_for_one_revision_and_nothing_that_a_user_wrote_elsewhere() -> None:
+    grants = [
+        f"{folder}/sub/token" for folder in (uid(1), uid(2), f"{uid(2)}.0123456789ab", "notes", "2", f"{uid(3)}x")
+    ]
+    assert granted_to_nobody(grants, frozenset({uid(1)})) == {uid(2): uid(2), f"{uid(2)}.0123456789ab": uid(2)}
+
+
+def test_a_user_who_grants_to_thousands_of_runtimes_that_never_were_keeps_the_sweep_from_nothing() -> None:
+    assert len(granted_to_nobody((f"{uid(n)}/sub/token" for n in range(5000)), frozenset())) == 100
 
 
 # -- the whole of it, in a world in memory
@@ -178,15 +228,22 @@ def own_kind(resource: Resource, name: str, uid: str, namespace: str = "") -> Ma
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
 
 
+def vault_marks(names: TenantNames) -> dict[str, str]:
+    return {VAULT_OWNER_KEY: names.uid, VAULT_TENANT_KEY: names.tenant, VAULT_CLUSTER_KEY: CLUSTER}
+
+
+def realm_marks(names: TenantNames) -> dict[str, str]:
+    return {REALM_OWNER_ATTRIBUTE: names.uid, REALM_CLUSTER_ATTRIBUTE: CLUSTER}
+
+
 def add_tenant(world: World, names: TenantNames) -> None:
     """What a Tenant has in the three systems."""
     world.add(manifest(Ref(NAMESPACE, "", names.namespace), names.uid, names.tenant, {}))
     for resource in (NETWORK_POLICY, ROLE_BINDING):
         world.add(manifest(Ref(resource, names.namespace, "axon-guard"), names.uid, names.tenant, {}))
-    mark = {VAULT_OWNER_KEY: names.uid, VAULT_TENANT_KEY: names.tenant}
-    world.vault[VaultPath("", f"sys/namespaces/{names.vault_namespace}")] = {"custom_metadata": mark}
+    world.vault[VaultPath("", f"sys/namespaces/{names.vault_namespace}")] = {"custom_metadata": vault_marks(names)}
     world.vault[VaultPath(names.vault_namespace, "sys/policies/acl/org-admin")] = {"policy": "x"}
-    world.realms[RealmPath(names.realm)] = {"attributes": {REALM_OWNER_ATTRIBUTE: names.uid}}
+    world.realms[RealmPath(names.realm)] = {"attributes": realm_marks(names)}
     world.realms[RealmPath(names.realm, ("clients", "builtin"))] = {"id": "builtin", "clientId": "account"}
 
 
@@ -279,6 +336,71 @@ def test_a_lost_runtime_is_reported_and_after_the_short_grace_removed_in_all_sys
     assert contents(place.world) == before
 
 
+def issues_of(runtime: RuntimeNames, tenant: TenantNames) -> list[VaultPath]:
+    """What a WorkflowRuntime can have in OpenBao beside its login."""
+    issue = f"{runtime.principal}.token-0123456789.7"
+    paths = (
+        f"database/roles/orders.{issue}", f"pki/roles/{issue}", f"kv/data/generated/{issue}",
+        f"kv/metadata/generated/{issue}",
+        f"transit/keys/{runtime.principal}", f"kv/metadata/runtimes/{runtime.runtime}",
+        f"kv/metadata/grants/{runtime.uid}/sub/github/token", f"kv/metadata/grants/{runtime.uid}.0123456789ab/sub/x",
+    )  # fmt: skip
+    return [VaultPath(tenant.vault_namespace, path) for path in paths]
+
+
+def test_what_was_issued_to_a_lost_runtime_is_taken_back_and_what_users_granted_to_it_removed(place: Place) -> None:
+    agent, lost = (RuntimeNames(LIVE.namespace, name, uid(n)) for n, name in enumerate(("other", "lost")))
+    place.world.add(own_kind(RUNTIME, agent.runtime, agent.uid, agent.namespace))
+    foreign = [
+        VaultPath(LIVE.vault_namespace, path) for path in ("transit/keys/user-x", "database/roles/orders.reader")
+    ]
+    kept = [*issues_of(agent, LIVE), *foreign]
+    for at in (*kept, *issues_of(lost, LIVE)):
+        place.world.vault[at] = {}
+    found = place.run()
+    assert found.problems == {}
+    kinds_found = {"DatabaseRole", "CertificateRole", "GeneratedValue", "Key", "Entry", "Grant"}
+    assert kinds(found.new) == {(OPENBAO, kind) for kind in kinds_found} <= set(KINDS)
+    writes: list[str] = []
+    write = place.backends.vault.write
+
+    def noted(path: VaultPath, body: Any) -> None:
+        writes.append(path.path)
+        write(path, body)
+
+    set_method(place.backends.vault, "write", noted)
+    report = place.run(after=11)
+    assert report.problems == {}
+    assert set(report.removed) == found.new
+    assert set(kept) <= place.world.vault.keys()
+    assert not set(issues_of(lost, LIVE)) & place.world.vault.keys()
+    issue = f"{lost.principal}.token-0123456789.7"
+    assert writes == [
+        f"sys/leases/revoke-prefix/database/creds/orders.{issue}",
+        f"sys/leases/revoke-prefix/pki/issue/{issue}",
+        f"transit/keys/{lost.principal}/config",
+    ]
+
+
+def test_a_runtime_that_came_back_under_its_name_keeps_its_entry(place: Place) -> None:
+    """It was there again between the look and the removal: a name has more than one life."""
+    place.world.vault[VaultPath(LIVE.vault_namespace, "kv/metadata/runtimes/lost")] = {}
+    (entry,) = place.run().new
+    assert len(removal(entry, place.backends).changes) == 1
+    place.world.add(own_kind(RUNTIME, "lost", uid(9), LIVE.namespace))
+    assert removal(entry, place.backends).changes == ()
+
+
+def test_a_grant_under_a_name_that_no_request_can_hold_is_left_and_holds_nothing_up(place: Place) -> None:
+    odd, other = (VaultPath(LIVE.vault_namespace, f"kv/metadata/grants/{uid(1)}/sub/{n}") for n in ("a b", "ab"))
+    place.world.vault.update({odd: {}, other: {}})
+    place.run()
+    report = place.run(after=11)
+    assert (len(report.removed), report.problems) == (1, {})
+    assert odd in place.world.vault
+    assert other not in place.world.vault
+
+
 def test_a_lost_tenant_goes_as_a_whole_after_the_long_grace(place: Place) -> None:
     before = contents(place.world)
     add_tenant(place.world, DEAD)
@@ -328,23 +450,24 @@ def test_logins_of_a_lost_tenant_are_revoked_before_its_namespace_goes(place: Pl
     set_method(place.backends.vault, "delete", remove)
     place.run()
     assert len(place.run(after=101).removed) == 3
-    assert writes == ["sys/leases/revoke-prefix/auth/k8s", f"sys/namespaces/{DEAD.vault_namespace}"]
+    revoked = [f"sys/leases/revoke-prefix/{prefix}" for prefix in ("auth", "pki")]
+    assert writes == [*revoked, f"sys/namespaces/{DEAD.vault_namespace}"]
 
 
 def test_a_realm_is_found_through_what_is_left_of_its_tenant(place: Place) -> None:
     realm = RealmPath(DEAD.realm)
-    place.world.realms[realm] = {"attributes": {REALM_OWNER_ATTRIBUTE: DEAD.uid}}
+    place.world.realms[realm] = {"attributes": realm_marks(DEAD)}
     assert place.run().known == frozenset(), "realms are not listed"
-    mark = {VAULT_OWNER_KEY: DEAD.uid, VAULT_TENANT_KEY: DEAD.tenant}
-    place.world.vault[VaultPath("", f"sys/namespaces/{DEAD.vault_namespace}")] = {"custom_metadata": mark}
+    place.world.vault[VaultPath("", f"sys/namespaces/{DEAD.vault_namespace}")] = {"custom_metadata": vault_marks(DEAD)}
     assert kinds(place.run().new) == {(OPENBAO, "Namespace"), (KEYCLOAK, "Realm")}
 
 
 def test_a_new_tenant_of_that_name_keeps_its_realm(place: Place) -> None:
     """The predecessor's OpenBao namespace names the same realm, which carries another mark now."""
-    mark = {VAULT_OWNER_KEY: "uid-before", VAULT_TENANT_KEY: LIVE.tenant}
     before = TenantNames(LIVE.tenant, "uid-before")
-    place.world.vault[VaultPath("", f"sys/namespaces/{before.vault_namespace}")] = {"custom_metadata": mark}
+    place.world.vault[VaultPath("", f"sys/namespaces/{before.vault_namespace}")] = {
+        "custom_metadata": vault_marks(before)
+    }
     living = {*place.world.objects, *place.world.realms}
     assert kinds(place.run().new) == {(OPENBAO, "Namespace")}
     assert kinds(place.run(after=101).removed) == {(OPENBAO, "Namespace")}
@@ -353,13 +476,64 @@ def test_a_new_tenant_of_that_name_keeps_its_realm(place: Place) -> None:
 
 def test_foreign_things_are_no_orphans(place: Place) -> None:
     world = place.world
-    for mark in ({}, {"team": "payments"}, {VAULT_OWNER_KEY: "uid-copied", VAULT_TENANT_KEY: "acme"}):
+    for mark in ({}, {"team": "payments"}, vault_marks(TenantNames("acme", "uid-copied"))):
         world.vault[VaultPath("", f"sys/namespaces/team-{len(world.vault)}")] = {"custom_metadata": mark}
     world.vault[VaultPath(LIVE.vault_namespace, "sys/policies/acl/hand-made")] = {"policy": "x"}
     world.realms[RealmPath(LIVE.realm, ("clients", "portal"))] = {"id": "portal", "attributes": {}}
     # somebody copied a child of ours, labels and all, into a namespace that is no tenant's
     world.add(manifest(Ref(DEPLOYMENT, "staging", "copy"), "uid-copied", "acme", {}))
     assert place.run().known == frozenset()
+
+
+def marks_of(world: World, names: TenantNames) -> tuple[dict[str, str], dict[str, str]]:
+    return (
+        world.vault_namespace(names.vault_namespace)["custom_metadata"],
+        world.realms[RealmPath(names.realm)]["attributes"],
+    )
+
+
+def test_the_tenants_of_another_cluster_are_no_orphans_of_this_one(place: Place) -> None:
+    """It shares OpenBao and Keycloak with this one; a backup of one of its namespaces was unpacked here."""
+    add_tenant(place.world, DEAD)
+    in_vault, in_realm = marks_of(place.world, DEAD)
+    in_vault[VAULT_CLUSTER_KEY] = in_realm[REALM_CLUSTER_ATTRIBUTE] = "cluster-2"
+    theirs = {at for at in contents(place.world) if DEAD.vault_namespace in str(at) or DEAD.realm in str(at)}
+    assert kinds(place.run().new) == {(KUBERNETES, "Namespace")}
+    assert kinds(place.run(after=10_000).removed) == {(KUBERNETES, "Namespace")}
+    assert {at for at in theirs if not isinstance(at, Ref)} <= contents(place.world)
+
+
+@pytest.mark.parametrize("system", [OPENBAO, KEYCLOAK])
+def test_a_mark_without_cluster_is_reported_and_keeps_the_whole_tenant(place: Place, system: str) -> None:
+    """It may be of a living Tenant of another cluster, whose operator has not been upgraded yet."""
+    add_tenant(place.world, DEAD)
+    in_vault, in_realm = marks_of(place.world, DEAD)
+    before = contents(place.world)
+    if system == OPENBAO:
+        del in_vault[VAULT_CLUSTER_KEY]
+    else:
+        del in_realm[REALM_CLUSTER_ATTRIBUTE]
+    assert Fate.KEPT in {t.fate for t in place.run().new}
+    assert place.run(after=10_000).removed == ()
+    assert contents(place.world) == before
+    in_vault[VAULT_CLUSTER_KEY] = in_realm[REALM_CLUSTER_ATTRIBUTE] = CLUSTER
+    place.run()
+    assert len(place.run(after=101).removed) == 3
+
+
+@pytest.mark.parametrize("when", ["while it lived", "when it was deleted"])
+def test_what_is_to_be_retained_is_never_removed(place: Place, when: str) -> None:
+    """`while it lived`: its Tenant lost its finalizer, so nothing was closed."""
+    add_tenant(place.world, DEAD)
+    in_vault, in_realm = marks_of(place.world, DEAD)
+    if when == "while it lived":
+        in_vault[VAULT_POLICY_KEY] = in_realm[REALM_POLICY_ATTRIBUTE] = "Retain"
+    else:
+        in_vault[VAULT_RETAINED_KEY] = in_realm[REALM_RETAINED_ATTRIBUTE] = "2026-01-01T00:00:00Z"
+    before = contents(place.world)
+    assert {t.fate for t in place.run().new if t.system != KUBERNETES} == {Fate.KEPT}
+    assert place.run(after=10_000).removed == ()
+    assert contents(place.world) == before
 
 
 def test_a_wall_in_a_living_namespace_is_reported_and_stays(place: Place) -> None:
@@ -452,7 +626,11 @@ def test_where_not_more_live_than_are_dead_no_tenant_is_removed() -> None:
     place.world.add(own_kind(TENANT, LIVE.tenant, LIVE.uid))
     add_tenant(place.world, LIVE)
     add_tenant(place.world, DEAD)
-    place.run()
-    assert not place.run(after=10_000).removed
+    found = place.run().new
+    assert place.run(after=99).held == frozenset(), "their grace alone keeps them"
+    kept = place.run(after=10_000)
+    assert (kept.removed, kept.held) == ((), found)
     place.world.add(own_kind(TENANT, "another", "uid-another"))
-    assert len(place.run(after=1).removed) == 3
+    gone = place.run(after=1)
+    assert set(gone.removed) == found
+    assert not gone.held

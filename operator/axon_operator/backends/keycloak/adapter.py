@@ -7,7 +7,7 @@ errors that hold the server's answer (reference: seven such defects).
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,20 @@ from keycloak.exceptions import KeycloakError
 
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
-from axon_operator.backends.http import RENEW_AT, check_url, json_object, observed, read_token
-from axon_operator.backends.keycloak.answers import as_error
+from axon_operator.backends.http import RENEW_AT, json_object, observed, read_token, untrusted
+from axon_operator.backends.keycloak.answers import CREATE_REALM, as_error
 from axon_operator.backends.keycloak.paths import collection_url, resource_url, update_url
 from axon_operator.backends.observe import Observe, ignore
 from axon_operator.domain.resources import RealmPath
+from axon_operator.domain.urls import check_url
 
 BACKEND: Final = "keycloak"
 _TOKEN_URL: Final = "realms/master/protocol/openid-connect/token"  # noqa: S105  (a path)
 _KEY_FETCH_PAUSE: Final = 11.0
 """Seconds. Keycloak fetches the API server's keys at most every 10 s, and until then answers 401."""
+_OFFLINE_GRANT: Final = "Offline Token"
+_MASK: Final = "**********"
+"""How Keycloak shows a credential."""
 _SECRETS: Final = frozenset({"secret", "registrationAccessToken"})
 """Of a client's representation. They are dropped on arrival: nothing in the operator has use for them."""
 
@@ -95,7 +99,8 @@ class KeycloakAdmin:
         """See `Keycloak.list`. Client secrets are left out."""
         url = resource_url(collection)
         with self._observed("list"):
-            response = self._exchange(lambda http: http.raw_get(url))
+            # the brief form of groups and roles lacks their attributes, and so their marks
+            response = self._exchange(lambda http: http.raw_get(url, briefRepresentation="false"))
             if response.status_code == 404:
                 return ()
             if response.status_code != 200:
@@ -105,11 +110,25 @@ class KeycloakAdmin:
                 raise as_error(0, self._address, f"list {collection}")
             return tuple(_without_secrets(one) for one in representations)
 
+    def find_user(self, realm: str, username: str) -> str | None:
+        """See `Keycloak.find_user`."""
+        url = resource_url(RealmPath(realm, ("users",)))
+        query = {"username": username, "exact": "true", "briefRepresentation": "true"}
+        with self._observed("find-user"):
+            response = self._exchange(lambda http: http.raw_get(url, **query))
+            if response.status_code == 404:
+                return None
+            found = _json_objects(response) if response.status_code == 200 else None
+            if found is None:
+                raise as_error(response.status_code, self._address, f"find a user in {realm}")
+            # Keycloak keeps usernames in lower case
+            return next((str(user.get("id")) for user in found if user.get("username") == username.lower()), None)
+
     def create(self, collection: RealmPath, body: Mapping[str, Any]) -> None:
         """See `Keycloak.create`."""
         url = collection_url(collection, body)
         content = json.dumps(body)
-        action = f"create something in {collection}" if collection.realm else "create a realm"
+        action = f"create something in {collection}" if collection.realm else CREATE_REALM
         with self._observed("create"):
             status = self._exchange(lambda http: http.raw_post(url, data=content)).status_code
             if status == 409 and "id" in body:
@@ -135,10 +154,56 @@ class KeycloakAdmin:
         url = resource_url(path)
         self._write("delete", f"delete {path}", lambda http: http.raw_delete(url), missing_ok=True)
 
+    def grant(self, mappings: RealmPath, roles: Sequence[Mapping[str, Any]]) -> None:
+        """See `Keycloak.grant`."""
+        url = resource_url(mappings)
+        content = json.dumps(list(roles))
+        self._write("grant", f"add roles to {mappings}", lambda http: http.raw_post(url, data=content))
+
+    def withdraw(self, mappings: RealmPath, roles: Sequence[Mapping[str, Any]]) -> None:
+        """See `Keycloak.withdraw`."""
+        url = resource_url(mappings)
+        content: Any = json.dumps(list(roles))
+        self._write("withdraw", f"take roles from {mappings}", lambda http: http.raw_delete(url, data=content))
+
+    def reaches_ldap(self, realm: str, probe: Mapping[str, str], *, log_in: bool) -> bool:
+        """See `Keycloak.reaches_ldap`. The mask makes Keycloak take the credential of the component."""
+        url = resource_url(RealmPath(realm, ("testLDAPConnection",)))
+        action = "testAuthentication" if log_in else "testConnection"
+        content = json.dumps({**probe, "action": action, "bindCredential": _MASK})
+        with self._observed("probe"):
+            status = self._exchange(lambda http: http.raw_post(url, data=content)).status_code
+            if not (200 <= status < 300 or status == 400):
+                raise as_error(status, self._address, f"try the directory of {realm}")
+            return status != 400
+
     def logout_all(self, realm: str) -> None:
         """See `Keycloak.logout_all`. It sends no back-channel logouts (reference §6)."""
         url = resource_url(RealmPath(realm, ("logout-all",)))
         self._write("logout-all", f"end the sessions of {realm}", lambda http: http.raw_post(url, data="{}"))
+
+    def logout_user(self, realm: str, user: str) -> None:
+        """See `Keycloak.logout_user`. It tells the clients by back-channel logout; offline sessions it leaves (reference §6)."""
+        at = RealmPath(realm, ("users", user))
+        url = resource_url(RealmPath(realm, (*at.segments, "logout")))
+        self._write(
+            "logout-user", f"end the sessions of {at}", lambda http: http.raw_post(url, data="{}"), missing_ok=True
+        )
+        for client in self._offline_clients(at):
+            for session in self.list(RealmPath(realm, (*at.segments, "offline-sessions", client))):
+                ended = resource_url(RealmPath(realm, ("sessions", str(session.get("id")))))
+                self._write(
+                    "logout-user",
+                    f"end an offline session of {at}",
+                    lambda http, ended=ended: http.raw_delete(f"{ended}?isOffline=true"),  # type: ignore[misc]
+                    missing_ok=True,
+                )
+
+    def _offline_clients(self, user: RealmPath) -> tuple[str, ...]:
+        """Ids of the clients with offline sessions of the user: Keycloak shows them among the consents."""
+        consents = self.list(RealmPath(user.realm, (*user.segments, "consents")))
+        grants = (grant for consent in consents for grant in consent.get("additionalGrants") or ())
+        return tuple(dict.fromkeys(str(g["client"]) for g in grants if g.get("key") == _OFFLINE_GRANT))
 
     def _write(
         self,
@@ -219,9 +284,9 @@ class KeycloakAdmin:
             return Denied(
                 Reason.KEYCLOAK_DENIED,
                 f"Keycloak at {self._address} refused the operator's login as client "
-                f"{self._settings.client_id} in realm master; check that the client and the identity provider "
-                "exist as in manifests/bootstrap/keycloak, that the token's audience is the issuer of realm "
-                "master, and that Keycloak can fetch the API server's keys.",
+                f"{self._settings.client_id} in realm master. Run manifests/bootstrap/keycloak/bootstrap.py, which makes "
+                "that client; then check that the audience of the operator's token (keycloak.audience of its chart) is "
+                "the issuer of realm master, and that Keycloak can fetch the API server's keys.",
             )
         return as_error(status, self._address, "log in")
 
@@ -265,13 +330,13 @@ def _connect(settings: KeycloakSettings) -> ConnectionManager:
 def _trouble(cause: BaseException | None, settings: KeycloakSettings) -> str:
     match cause:
         case requests.exceptions.SSLError():
-            return f"did not prove its identity; check that {settings.ca_file} is its authority"
+            return untrusted(settings.ca_file)
         case requests.exceptions.Timeout():
             return f"did not answer within {settings.timeout:g} s; check that it is running and not overloaded"
         case requests.exceptions.TooManyRedirects():
             return "answered with a redirect, which is never followed; give the operator the final address"
         case _:
-            return "could not be reached; check that it is running, and the network policies on the way to it"
+            return "could not be reached; check that it is running, keycloak.url of the operator's chart, and the network policies on the way to it"
 
 
 def _without_secrets(representation: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """The errors that Keycloak's answers become. Its texts are never looked at: the status codes suffice."""
 
+from typing import Final
+
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+
+CREATE_REALM: Final = "create a realm"
+"""The one action for which the operator's client has a role; what it may do in a realm comes from creating it."""
 
 
 def as_error(status: int, address: str, action: str) -> ReconcileError:
@@ -13,11 +18,17 @@ def as_error(status: int, address: str, action: str) -> ReconcileError:
         action: what was tried, in our words, such as `create axon-acme/clients`.
     """
     match status:
+        case 401 | 403 if action == CREATE_REALM:
+            return Denied(
+                Reason.KEYCLOAK_DENIED,
+                f"Keycloak at {address} does not let the operator create a realm; give its client in realm master the "
+                "realm role create-realm (manifests/bootstrap/keycloak/bootstrap.py does).",
+            )
         case 401 | 403:
             return Denied(
                 Reason.KEYCLOAK_DENIED,
-                f"Keycloak at {address} does not let the operator {action}; check that its client has the "
-                "realm role create-realm and that the operator itself created this realm.",
+                f"Keycloak at {address} does not let the operator {action}; it may manage only realms that its own "
+                "client has created: give that client its roles on this realm back, or delete the realm.",
             )
         case 404:
             return Waiting(

@@ -21,7 +21,7 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.backends.observe import Observe, ignore
-from axon_operator.domain.resources import Manifest, Ref, Resource, ref_of, runtimes_named
+from axon_operator.domain.resources import NAMESPACE, Manifest, Ref, Resource, ref_of, runtimes_named, url_path
 
 FIELD_MANAGER: Final = "axon-operator"
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -30,6 +30,9 @@ _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _CONNECT_TIMEOUT: Final = 3.0
 _PAGE: Final = "500"
+OLDEST: Final = (1, 35)
+"""The oldest supported version of Kubernetes. From it on, resourceVersions may be compared as numbers (KEP-5504)."""
+_SYSTEM: Final = Ref(NAMESPACE, "", "kube-system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,29 @@ class KubernetesApi:
         self._removed = removed
         self.answered_at = float("-inf")
         """When the API server last answered anything, on the monotonic clock."""
+        self._cluster = ""
+
+    def cluster(self) -> str:
+        """See `Kubernetes.cluster`. Asked until it is known, then never again."""
+        if not self._cluster:
+            live = self.get(_SYSTEM)
+            if live is None:
+                raise Transient(Reason.KUBERNETES_UNAVAILABLE, "The cluster has no namespace kube-system (yet).")
+            self._cluster = str(live["metadata"]["uid"])
+        return self._cluster
+
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server."""
+        with self._mapped("version", "server"):
+            response = self._request("GET", "/version", None, "", self._timeout)
+            data = response.read()
+            if response.status != 200:
+                message = f"The API server does not tell its version (code {response.status})."
+                raise Transient(Reason.KUBERNETES_UNAVAILABLE, message)
+            answer = json.loads(data)
+            # providers write `35+`
+            major, minor = (int(re.sub(r"\D.*", "", str(answer.get(name)))) for name in ("major", "minor"))
+            return major, minor
 
     def get(self, ref: Ref) -> Manifest | None:
         """See `Kubernetes.get`."""
@@ -249,7 +275,7 @@ class KubernetesApi:
             self._written(answer)
 
     @contextmanager
-    def _mapped(self, verb: str, ref: Ref) -> Iterator[None]:
+    def _mapped(self, verb: str, what: Ref | str) -> Iterator[None]:
         """Around one exchange: counts it, and turns what the libraries raise into an error of ours."""
         started = time.monotonic()
         outcome = "ok"
@@ -257,7 +283,7 @@ class KubernetesApi:
             yield
         except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError):
             outcome = "transient"
-            raise Transient(Reason.KUBERNETES_UNAVAILABLE, f"The API server did not answer ({verb} {ref}).") from None
+            raise Transient(Reason.KUBERNETES_UNAVAILABLE, f"The API server did not answer ({verb} {what}).") from None
         except ReconcileError as error:
             outcome = type(error).__name__.lower()
             raise
@@ -347,14 +373,7 @@ def _conflict(body: bytes, verb: str, ref: Ref) -> ReconcileError:
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:
     """The object's URL path. Segments are checked here, before anything is sent."""
-    root = "/apis/" if "/" in resource.api_version else "/api/"
-    parts = [f"{root}{resource.api_version}"]
-    if namespace:
-        parts += ["namespaces", _checked(namespace)]
-    parts.append(resource.plural)
-    if name:
-        parts.append(_checked(name))
-    return "/".join(parts)
+    return url_path(resource, namespace, name, _checked)
 
 
 def _checked(segment: str) -> str:

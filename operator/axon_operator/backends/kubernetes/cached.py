@@ -25,6 +25,10 @@ class CachedKubernetes:
         self._store = store
         self._foreign: set[Ref] = set()
 
+    def cluster(self) -> str:
+        """See `Kubernetes.cluster`."""
+        return self._api.cluster()
+
     def get(self, ref: Ref) -> Manifest | None:
         """See `Kubernetes.get`."""
         if not self._store.knows(ref.resource):

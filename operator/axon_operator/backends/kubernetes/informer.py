@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from axon_operator.backends.errors import ReconcileError
-from axon_operator.backends.kubernetes.adapter import Expired, KubernetesApi
+from axon_operator.backends.kubernetes.adapter import OLDEST, Expired, KubernetesApi
 from axon_operator.backends.kubernetes.store import Store
 from axon_operator.domain.resources import Manifest, Resource, ref_of
 
@@ -139,6 +139,13 @@ class Informers:
         """Asks them all to end."""
         for informer in self._informers:
             informer.stop()
+
+    def unsupported(self) -> str | None:
+        """Why this API server cannot be relied on; None if it can. Raises `ReconcileError` if it does not tell its version."""
+        found = self._api.version()
+        if found >= OLDEST:
+            return None
+        return "The API server is Kubernetes {}.{}; at least {}.{} is needed.".format(*found, *OLDEST)
 
     @property
     def synced(self) -> bool:

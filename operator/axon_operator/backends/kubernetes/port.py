@@ -12,6 +12,9 @@ class Kubernetes(Protocol):
     Every call raises only the errors of `backends.errors`.
     """
 
+    def cluster(self) -> str:
+        """Which cluster this is: the uid of its namespace kube-system, which lives as long as the cluster."""
+
     def get(self, ref: Ref) -> Manifest | None:
         """The object, or None if it does not exist."""
 

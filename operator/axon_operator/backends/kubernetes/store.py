@@ -4,12 +4,13 @@ Objects are kept as compact JSON, because parsed ones need six times the memory 
 and are parsed anew for each reader, so nobody can change what another one sees.
 """
 
-import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from pydantic_core import from_json, to_json
 
 from axon_operator.domain.resources import (
     BINDING,
@@ -37,12 +38,11 @@ Changed = Callable[[Manifest | None, Manifest | None], None]
 class _Entry:
     version: int
     uid: str
-    labels: Mapping[str, str]
     runtimes: tuple[str, ...]
     body: bytes
 
     def manifest(self) -> Manifest:
-        found: Manifest = json.loads(self.body)
+        found: Manifest = from_json(self.body)
         return found
 
 
@@ -50,14 +50,18 @@ class Store:
     """The newest known state of each watched object. Thread-safe.
 
     Several sources may tell it of the same object, our own writes among them: the newest resourceVersion
-    counts. They are comparable numbers (Kubernetes 1.35, KEP-5504).
+    counts. They are comparable numbers in every supported version of Kubernetes.
     """
 
-    def __init__(self, watched: Collection[Resource]) -> None:
-        """`watched`: the kinds that it is kept up to date about; it does not remember others."""
-        self._watched = frozenset(watched)
+    def __init__(self, watched: Mapping[Resource, Mapping[str, str] | None]) -> None:
+        """`watched`: the kinds that it is kept up to date about, and the labels of what is watched of them (an empty
+        value: the label has to be there); it does not remember others.
+        """
+        self._watched = watched
         self._lock = threading.Lock()
         self._entries: dict[tuple[Resource, str], dict[str, _Entry]] = defaultdict(dict)
+        self._speaking: dict[tuple[Resource, str, str], set[str]] = defaultdict(set)
+        """(kind, namespace, runtime) to the names of the objects that speak of that runtime."""
         self._buried: dict[str, int] = {}
         self._listeners: list[Changed] = []
 
@@ -82,19 +86,29 @@ class Store:
 
     def list(self, resource: Resource, namespace: str, selector: Mapping[str, str]) -> tuple[Manifest, ...]:
         """The objects of a namespace (of all, if empty) that carry the labels."""
-        return self._select(resource, namespace, lambda e: selector.items() <= e.labels.items())
+        with self._lock:
+            places = [namespace] if namespace else [where for kind, where in self._entries if kind is resource]
+            found = [entry for where in places for entry in self._entries.get((resource, where), {}).values()]
+        manifests = (entry.manifest() for entry in found)
+        return tuple(m for m in manifests if selector.items() <= (m["metadata"].get("labels") or {}).items())
 
     def referring(self, resource: Resource, namespace: str, runtime: str) -> tuple[Manifest, ...]:
         """The objects of a namespace that speak of a runtime."""
-        return self._select(resource, namespace, lambda e: runtime in e.runtimes)
+        with self._lock:
+            names = sorted(self._speaking.get((resource, namespace, runtime), ()))
+            found = [self._entries[(resource, namespace)][name] for name in names]
+        return tuple(entry.manifest() for entry in found)
 
     def written(self, manifest: Manifest) -> None:
-        """Our own write was answered with this object."""
-        resource = ref_of(manifest).resource
-        if not self.knows(resource):
+        """Our own write was answered with this object. Without its label it is not watched, so it counts as gone."""
+        ref, metadata = ref_of(manifest), manifest["metadata"]
+        if not self.knows(ref.resource):
+            return
+        if not _carries(metadata.get("labels") or {}, self._watched[ref.resource]):
+            self.gone(ref, metadata["uid"], int(metadata["resourceVersion"]))
             return
         new, before = self._observe(manifest)
-        if new and resource in _SHARED:
+        if new and ref.resource in _SHARED:
             self._tell(before, manifest)
 
     def removed(self, ref: Ref, uid: str) -> None:
@@ -134,7 +148,11 @@ class Store:
             before = entries.get(ref.name)
             if entry.version <= max(before.version if before else 0, self._buried.get(entry.uid, 0)):
                 return False, None
+            if before:
+                self._unlist(ref, before)
             entries[ref.name] = entry
+            for runtime in entry.runtimes:
+                self._speaking[(ref.resource, ref.namespace, runtime)].add(ref.name)
         return True, before.manifest() if before else None
 
     def _known(self, ref: Ref, uid: str) -> int:
@@ -148,17 +166,25 @@ class Store:
         answers overtake each other. What is newer is an object that has its label again.
         """
         with self._lock:
-            self._buried[uid] = version
+            self._buried[uid] = max(version, self._buried.get(uid, 0))
             if len(self._buried) > _BURIED:
                 del self._buried[next(iter(self._buried))]
             entries = self._entries.get((ref.resource, ref.namespace), {})
             entry = entries.get(ref.name)
             if entry is None or entry.uid != uid or entry.version > version:
                 return None
+            self._unlist(ref, entry)
             del entries[ref.name]
             if not entries:
                 del self._entries[(ref.resource, ref.namespace)]
         return entry.manifest()
+
+    def _unlist(self, ref: Ref, entry: _Entry) -> None:
+        for runtime in entry.runtimes:
+            where = (ref.resource, ref.namespace, runtime)
+            self._speaking[where].remove(ref.name)
+            if not self._speaking[where]:
+                del self._speaking[where]
 
     def _absent(self, resource: Resource, listed: set[tuple[str, str]], version: int) -> tuple[tuple[Ref, str], ...]:
         with self._lock:
@@ -170,25 +196,22 @@ class Store:
                 if (namespace, name) not in listed and entry.version <= version
             )
 
-    def _select(self, resource: Resource, namespace: str, wanted: Callable[[_Entry], bool]) -> tuple[Manifest, ...]:
-        with self._lock:
-            places = [namespace] if namespace else [where for kind, where in self._entries if kind is resource]
-            found = [e for where in places for e in self._entries.get((resource, where), {}).values() if wanted(e)]
-        return tuple(entry.manifest() for entry in found)
-
     def _tell(self, before: Manifest | None, after: Manifest | None) -> None:
         for listener in self._listeners:
             listener(before, after)
 
 
+def _carries(labels: Mapping[str, str], selector: Mapping[str, str] | None) -> bool:
+    return all(name in labels and value in {"", labels[name]} for name, value in (selector or {}).items())
+
+
 def _entry(manifest: Manifest) -> _Entry:
     metadata = manifest["metadata"]
-    # a third of an object, and of no use here
-    slim = {**manifest, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
-    return _Entry(
-        int(metadata["resourceVersion"]),
-        metadata["uid"],
-        metadata.get("labels") or {},
-        runtimes_named(manifest),
-        json.dumps(slim, separators=(",", ":")).encode(),
-    )
+    return _Entry(int(metadata["resourceVersion"]), metadata["uid"], runtimes_named(manifest), to_json(_slim(manifest)))
+
+
+def _slim(manifest: Manifest) -> Manifest:
+    """Without what is of no use here: `managedFields`, a third of an object; of a pod, what its template says too."""
+    unused = {"metadata", "spec"} if manifest["kind"] == POD.kind else {"metadata"}
+    metadata = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
+    return {**{k: v for k, v in manifest.items() if k not in unused}, "metadata": metadata}

@@ -5,10 +5,11 @@ is mutable, reads VAULT_TOKEN and ~/.vault-token, follows redirects with its tok
 is needed here (namespace metadata, subkeys, locks).
 """
 
+import io
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +21,23 @@ from requests.adapters import HTTPAdapter
 
 from axon_operator.api.reasons import Reason
 from axon_operator.backends.errors import Denied, Transient
-from axon_operator.backends.http import RENEW_AT, check_url, json_object, observed, read_token
+from axon_operator.backends.http import RENEW_AT, json_object, observed, read_token, untrusted
 from axon_operator.backends.observe import Observe, ignore
-from axon_operator.backends.vault.answers import Answer, as_error, classify
+from axon_operator.backends.vault.answers import Answer, as_error, classify, why_refused
 from axon_operator.backends.vault.login import Login, SharedLogin
 from axon_operator.backends.vault.paths import check, is_namespace, is_path
 from axon_operator.domain.resources import VaultPath
+from axon_operator.domain.urls import check_url
 
 BACKEND: Final = "vault"
+_NOTHING: Final = 204
+"""Status of an answer without a body."""
+_BUSY_PAUSE: Final = 0.025
+"""Seconds. A rate quota lets a burst through when one of its intervals begins, and it counts by address: who shares one
+with a client that never pauses, as behind a load balancer, has to ask at that moment."""
+_BUSY_PATIENCE: Final = 3.0
+"""Seconds: some intervals of a quota."""
+_WRITES: Final = frozenset({"post", "delete"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,8 @@ class OpenBaoSettings:
     """The authorities that vouch for the server; None for the publicly trusted ones."""
     token_file: Path
     """The projected service-account token; read again at each login, because the kubelet replaces it."""
-    namespace: str = "axon"
-    """The namespace in which the operator logs in and beyond which it has no right."""
+    namespace: str | None = "axon"
+    """The namespace in which the operator logs in and beyond which it has no right; None: the root namespace."""
     auth_mount: str = "k8s"
     role: str = "axon-operator"
     timeout: float = 5.0
@@ -55,7 +65,7 @@ class OpenBaoSettings:
 
     def __post_init__(self) -> None:
         check_url("OpenBao's address", self.address, with_path=False)
-        if not all(is_namespace(name) for name in self.namespace.split("/")):
+        if self.namespace is not None and not all(is_namespace(name) for name in self.namespace.split("/")):
             raise ValueError("the parent namespace has to be one or more names of a-z, 0-9 and inner '-'")
         if not is_path(self.auth_mount):
             raise ValueError("the auth mount has to be a path of letters, digits, '_', '-' and '.'")
@@ -70,11 +80,16 @@ class OpenBao:
         *,
         observe: Observe = ignore,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+        may_write: Callable[[], None] = lambda: None,
     ) -> None:
+        """`may_write`: raises where writing is over; asked right before each write is sent, for waits lie before it."""
         self._settings = settings
         self._address = settings.address.rstrip("/")
         self._observe = observe
         self._clock = clock
+        self._pause = pause
+        self._may_write = may_write
         self._login = SharedLogin(self._log_in, clock)
         self._http = _session(settings)
         self._has_namespaces = False
@@ -90,15 +105,33 @@ class OpenBao:
 
     def list(self, path: VaultPath) -> tuple[str, ...]:
         """See `Vault.list`. Names that end in `/` are folders."""
+        return self._names("list", path)
+
+    def scan(self, path: VaultPath) -> tuple[str, ...]:
+        """See `Vault.scan`."""
+        return self._names("scan", path)
+
+    def _names(self, verb: str, path: VaultPath) -> tuple[str, ...]:
         check(path)
-        with self._observed("list"):
-            answer, response = self._call("list", path)
+        with self._observed(verb):
+            answer, response = self._call(verb, path)
             if answer in {Answer.ABSENT, Answer.NO_NAMESPACE}:
                 return ()
-            keys = self._data(answer, response, f"list {path}").get("keys")
+            data = self._data(answer, response, f"{verb} {path}")
+            # a scan of nothing finds no list, not an empty one (measured)
+            keys = data.get("keys", [] if verb == "scan" else None)
             if not isinstance(keys, list):
-                raise as_error(Answer.DONE, self._address, f"list {path}")
+                raise as_error(Answer.DONE, self._address, f"{verb} {path}")
             return tuple(str(key) for key in keys)
+
+    def look_up(self, path: VaultPath, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See `Vault.look_up`."""
+        check(path)
+        with self._observed("look-up"):
+            answer, response = self._call("post", path, body)
+            if answer in {Answer.ABSENT, Answer.NO_NAMESPACE} or response.status_code == _NOTHING:
+                return None
+            return self._data(answer, response, f"look up {path}")
 
     def write(self, path: VaultPath, body: Mapping[str, Any]) -> None:
         """See `Vault.write`. What OpenBao answers is dropped: nothing that is written here needs it."""
@@ -115,6 +148,26 @@ class OpenBao:
             answer, _ = self._call("delete", path)
             if answer not in {Answer.DONE, Answer.ABSENT, Answer.NO_NAMESPACE}:
                 raise as_error(answer, self._address, f"delete {path}")
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, float] | None:
+        """Those metrics of the server; None where it keeps none.
+
+        All of them together can be a hundred megabytes, with some lines for each mount of each tenant.
+        """
+        with self._observed("metrics"):
+            answer, response = self._exchange(
+                "get",
+                self._settings.namespace or "",
+                "sys/metrics",
+                params={"format": "prometheus"},
+                stream=True,
+                hooks={"response": _only_lines(tuple(f"{name} ".encode() for name in names))},
+            )
+            if answer is Answer.UNSUPPORTED:
+                return None
+            if answer is not Answer.DONE:
+                raise as_error(answer, self._address, "read sys/metrics")
+            return _numbers(response.text)
 
     def supports_namespaces(self) -> bool:
         """See `Vault.supports_namespaces`. Asked until it is so; a failure to find out is an error, not an answer.
@@ -139,24 +192,35 @@ class OpenBao:
     def _call(
         self, method: str, path: VaultPath, body: Mapping[str, Any] | None = None
     ) -> tuple[Answer, requests.Response]:
-        namespace = self._settings.namespace
-        if path.namespace:
-            namespace = f"{namespace}/{path.namespace}"
+        namespace = "/".join(filter(None, (self._settings.namespace, path.namespace)))
         return self._exchange(method, namespace, path.path, body)
 
     def _exchange(
-        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None = None
+        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None = None, **how: Any
     ) -> tuple[Answer, requests.Response]:
-        """One authenticated request; once more with a new login if the first token is refused."""
+        """One authenticated request; once more with a new login if the first token is refused. `how`: of requests."""
         token = self._login.token()
-        answer, response = self._send(method, namespace, path, body, token)
+        answer, response = self._send(method, namespace, path, body, token, **how)
         if answer is Answer.DENIED:
             token = self._login.token(refused=token)
-            answer, response = self._send(method, namespace, path, body, token)
+            answer, response = self._send(method, namespace, path, body, token, **how)
         return answer, response
 
     def _send(
-        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None, token: str | None
+        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None, token: str | None, **how: Any
+    ) -> tuple[Answer, requests.Response]:
+        """One request. Over a rate quota it is not handled at all, and is repeated for a while."""
+        until = self._clock() + _BUSY_PATIENCE
+        while True:
+            if token and method in _WRITES:
+                self._may_write()
+            answer, response = self._request(method, namespace, path, body, token, **how)
+            if answer is not Answer.BUSY or self._clock() >= until:
+                return answer, response
+            self._pause(_BUSY_PAUSE)
+
+    def _request(
+        self, method: str, namespace: str, path: str, body: Mapping[str, Any] | None, token: str | None, **how: Any
     ) -> tuple[Answer, requests.Response]:
         adapter = RawAdapter(
             base_uri=self._address,
@@ -168,17 +232,17 @@ class OpenBao:
         trouble = ""
         try:
             response = adapter.request(
-                method, f"/v1/{path}", raise_exception=False, json=body, timeout=self._settings.timeout
+                method, f"/v1/{path}", raise_exception=False, json=body, timeout=self._settings.timeout, **how
             )
         except requests.exceptions.SSLError:
-            trouble = f"did not prove its identity; check that {self._settings.ca_file} is its authority"
+            trouble = untrusted(self._settings.ca_file)
         except (requests.exceptions.ConnectTimeout, requests.exceptions.ReadTimeout):
             trouble = f"did not answer within {self._settings.timeout:g} s; check that it is running and unsealed"
         except (OSError, ValueError, urllib3.exceptions.HTTPError):
             # OSError covers all of requests' own, and a CA file that cannot be read
             trouble = (
-                "could not be reached; check that it is running, and the network policies and "
-                f"{self._settings.ca_file or 'certificate authorities'} on the way to it"
+                "could not be reached; check that it is running, vault.address of the operator's chart, the network "
+                f"policies on the way to it, and that {self._settings.ca_file or 'the CA file'} can be read"
             )
         if trouble:
             # raised here and not in the handlers: so the library's exception is not even its context
@@ -201,7 +265,7 @@ class OpenBao:
             jwt = read_token(settings.token_file, Reason.VAULT_DENIED)
             started = self._clock()
             body = {"role": settings.role, "jwt": jwt}
-            answer, response = self._send("post", settings.namespace, path, body, token=None)
+            answer, response = self._send("post", settings.namespace or "", path, body, token=None)
             auth = _json_field(response, "auth") if answer is Answer.DONE else None
             match auth:
                 case {"client_token": str(token), "lease_duration": int(seconds)}:
@@ -211,9 +275,7 @@ class OpenBao:
                 raise Denied(
                     Reason.VAULT_DENIED,
                     f"OpenBao at {self._address} refused the operator's login as role {settings.role} at "
-                    f"{path} in namespace {settings.namespace}; check that the namespace, the mount and the role "
-                    "exist as in manifests/bootstrap/openbao, that the role's subject and audience are those "
-                    "of the operator's service account, and its uid the one that the role is pinned to.",
+                    f"{path} in namespace {settings.namespace or 'root'}: {why_refused(response.text)}.",
                 )
             raise as_error(answer, self._address, "log in")
 
@@ -230,6 +292,34 @@ def _session(settings: OpenBaoSettings) -> requests.Session:
     session.mount("https://", transport)
     session.mount("http://", transport)
     return session
+
+
+def _only_lines(beginnings: tuple[bytes, ...]) -> Callable[..., requests.Response]:
+    """A hook for a streamed answer: of a good one, only lines that begin so are kept.
+
+    A hook, so that an answer that breaks off does so inside the request.
+    """
+
+    def shortened(response: requests.Response, **_: Any) -> requests.Response:
+        short = requests.Response()
+        short.status_code, short.encoding = response.status_code, response.encoding
+        if response.ok:
+            short.raw = io.BytesIO(b"\n".join(line for line in response.iter_lines() if line.startswith(beginnings)))
+        else:
+            short.raw = io.BytesIO(response.content)
+        return short
+
+    return shortened
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Lines of `name number`; what has another form is left out."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        with suppress(ValueError):
+            found[name] = float(value)
+    return found
 
 
 def _json_field(response: requests.Response, name: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Final
 
 from axon_operator.api.reasons import Reason
-from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
+from axon_operator.backends.errors import Behind, Denied, ReconcileError, Terminal, Transient, Waiting
 
 DELETION_POLL: Final = 2.0
 LOCK_POLL: Final = 30.0
@@ -29,7 +29,7 @@ class Answer(Enum):
     GOING = auto()
     """The namespace is being deleted."""
     APPEARED = auto()
-    """A mount was to be created where there is one."""
+    """A mount or an issuer was to be created where there is one."""
     DENIED = auto()
     LOCKED = auto()
     SEALED = auto()
@@ -39,6 +39,14 @@ class Answer(Enum):
     """A redirect: followed, it would carry the token to another host."""
     KEYLESS = auto()
     """It cannot fetch the API server's keys, so it verifies no login."""
+    REALMLESS = auto()
+    """It cannot fetch a realm's keys, so it does not take them for those that verify users' logins."""
+    DATABASE_REFUSES = auto()
+    """A database refuses the login of OpenBao."""
+    DATABASE_UNTRUSTED = auto()
+    """A database's certificate is not one that OpenBao trusts."""
+    DATABASE_AWAY = auto()
+    """OpenBao does not reach a database."""
     FOREIGN = auto()
     """Not OpenBao's words: from something between it and the operator."""
     FAILING = auto()
@@ -59,23 +67,43 @@ _BY_TEXT: Final = (
     # measured against OpenBao 2.7.2
     (400, "no secret engine mount at", Answer.ABSENT),
     (400, "no auth engine at", Answer.ABSENT),
+    (400, "unknown audit backend", Answer.ABSENT),
+    (400, "could not delete key; not found", Answer.ABSENT),
+    (400, "no existing key named", Answer.ABSENT),
     (400, "path is already in use", Answer.APPEARED),
+    (400, "issuer name already in use", Answer.APPEARED),
     (400, "is already locked", Answer.UNCHANGED),
     (400, "is not locked", Answer.UNCHANGED),
     (400, "tainted", Answer.GOING),
     (400, "keyset configuration error", Answer.KEYLESS),
     (400, "fetching keys", Answer.KEYLESS),
+    (400, "error checking jwks", Answer.REALMLESS),
+    (400, "prometheus is not enabled", Answer.UNSUPPORTED),
     (404, "namespace not found", Answer.NO_NAMESPACE),
     (404, "unsupported path", Answer.UNSUPPORTED),
     (404, "namespace is tainted", Answer.GOING),
+    (500, "unable to find pki issuer for reference", Answer.ABSENT),
     (503, "locked by an administrator", Answer.LOCKED),
     (503, "sealed", Answer.SEALED),
+)
+
+_OF_A_DATABASE: Final = ("failed to connect to `", "cannot parse connection url")
+"""How what OpenBao's driver for PostgreSQL says begins. Names of accounts and databases follow: they have no blanks."""
+_BY_DRIVERS_TEXT: Final = (
+    ("(sqlstate 28", Answer.DATABASE_REFUSES),
+    ("(sqlstate 3d", Answer.DATABASE_REFUSES),
+    ("(sqlstate 42501", Answer.DATABASE_REFUSES),
+    (" x509: ", Answer.DATABASE_UNTRUSTED),
+    ("unable to read ca file", Answer.DATABASE_UNTRUSTED),
+    ("unable to add ca", Answer.DATABASE_UNTRUSTED),
 )
 
 
 def classify(status: int, text: str) -> Answer:
     """Read an answer's status code and, where that is ambiguous, its text."""
     lowered = text.lower()
+    if status in {400, 500} and any(words in lowered for words in _OF_A_DATABASE):
+        return next((answer for words, answer in _BY_DRIVERS_TEXT if words in lowered), Answer.DATABASE_AWAY)
     for code, words, answer in _BY_TEXT:
         if status == code and words in lowered:
             return answer
@@ -131,7 +159,26 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
             return Denied(
                 Reason.VAULT_DENIED,
                 f"OpenBao at {address} does not let the operator {action}, even after a new login; "
-                "check that its policy is that of manifests/bootstrap/openbao.",
+                "run manifests/bootstrap/openbao/bootstrap.sh of this version, which writes its policy.",
+            )
+        case Answer.DATABASE_REFUSES:
+            return Terminal(
+                Reason.DATABASE_LOGIN_REFUSED,
+                f"To {action}, OpenBao logged in to the database, which refuses the user, the password or the "
+                "database's name. Set these right in the spec, or set a new password in the database and put it into "
+                "the Secret that the spec names; the one of before is good for one adoption only.",
+            )
+        case Answer.DATABASE_UNTRUSTED:
+            return Terminal(
+                Reason.DATABASE_UNTRUSTED,
+                f"To {action}, OpenBao has to trust the database's certificate, and does not. Check that it is for the "
+                "host in the spec, and that the authority that the spec names has its file on OpenBao's server.",
+            )
+        case Answer.DATABASE_AWAY:
+            return Behind(
+                Reason.DATABASE_UNREACHABLE,
+                f"To {action}, OpenBao has to reach the database, and does not. Check host and port in the spec, that "
+                "the database takes connections with TLS, and the network from OpenBao's pods to it.",
             )
         case Answer.REJECTED | Answer.UNSUPPORTED:
             return Terminal(
@@ -143,11 +190,49 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
             return Transient(Reason.VAULT_UNAVAILABLE, f"OpenBao at {address} {_TROUBLE[answer]}.")
 
 
+def why_refused(text: str) -> str:
+    """What to set right when a login is refused, from the answer's text."""
+    return next((remedy for words, remedy in _REFUSALS if words in text), _ANY_REFUSAL)
+
+
+_BOOTSTRAP: Final = "manifests/bootstrap/openbao/bootstrap.sh"
+_REFUSALS: Final = (
+    # measured against OpenBao 2.7.2
+    ("namespace not found", f"there is no such namespace; run {_BOOTSTRAP}, or correct vault.namespace of the chart"),
+    ("could not be found", f"there is no such role; run {_BOOTSTRAP}, or correct vault.role of the chart"),
+    (
+        "invalid audience (aud) claim",
+        "the token's audience is not the role's; let the projected token in the operator's pod have the audience "
+        f"openbao, as the chart does, and run {_BOOTSTRAP} if the role has another one",
+    ),
+    (
+        "invalid subject (sub) claim",
+        f"the role is another service account's; run {_BOOTSTRAP}, which binds it to axon-system:axon-operator",
+    ),
+    (
+        "associated bound claim values",
+        "the role is pinned to the uid of another service account, as after the operator's was made anew; run "
+        f"{_BOOTSTRAP} with OPERATOR_UID=<uid of the operator's service account>",
+    ),
+    (
+        "verifying token signature",
+        "the token is not signed by the API server whose keys OpenBao has; let OpenBao run in this cluster, or its "
+        "mount trust this cluster's issuer",
+    ),
+)
+_ANY_REFUSAL: Final = (
+    f"run {_BOOTSTRAP}, which makes namespace, mount and role, or correct vault.authMount of the chart; "
+    "see that the namespace is not locked"
+)
+
+
 _TROUBLE: Final = {
     Answer.SEALED: "is sealed; unseal it",
     Answer.BUSY: "refuses requests because of a rate quota; raise the quota if this lasts",
     Answer.KEYLESS: "cannot verify logins: it does not reach the API server; check its network policies and its "
     "service account's token",
+    Answer.REALMLESS: "cannot fetch the keys of the tenant's realm, so it lets no user in; check the network policies "
+    "between OpenBao and Keycloak, and that the operator's CA file for Keycloak is that of Keycloak's certificate",
     Answer.ELSEWHERE: "answered with a redirect, which is never followed; give the operator the final address",
     Answer.FAILING: "answered with an error of its own; check its log and that every audit device can write",
     Answer.FOREIGN: "answered in an unknown form; check that nothing stands between it and the operator",

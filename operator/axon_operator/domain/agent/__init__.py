@@ -2,39 +2,58 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
-from axon_operator.api.secretbinding import FileFormat
-from axon_operator.domain.names import KV_MOUNT, RUNTIME_AUTH_MOUNT
+from axon_operator.domain.names import RUNTIME_AUTH_MOUNT
 from axon_operator.domain.platform import Platform
 
-SECRETS_DIR = "/var/run/axon/secrets"
-IDENTITY_DIR = "/var/run/axon/identity"
-CONFIG_DIR = "/var/run/axon/agent/config"
-TOKEN_DIR = "/var/run/axon/agent/token"  # noqa: S105 - a folder, not a token
-WORK_DIR = "/var/run/axon/agent/work"
+ROOT_DIR = "/var/run/axon"
+"""Where the folders are into which credentials are published: `secrets`, `env`, `proxy`."""
+SECRETS_DIR = f"{ROOT_DIR}/secrets"
+IDENTITY_DIR = f"{ROOT_DIR}/identity"
+CONFIG_DIR = f"{ROOT_DIR}/agent/config"
+TOKEN_DIR = f"{ROOT_DIR}/agent/token"
+WORK_DIR = f"{ROOT_DIR}/agent/work"
 
 SCRIPT = files(__package__).joinpath("credentials.sh").read_text()
+
+
+class Folder(StrEnum):
+    """Who reads what is published there."""
+
+    SECRETS = "secrets"
+    """The workload."""
+    ENV = "env"
+    """The kubelet, when it starts the workload."""
+    PROXY = "proxy"
+    """The pod's proxy."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class CredentialFile:
     """One file that the sidecar keeps current."""
 
+    folder: Folder
     name: str
-    path: str
-    """Below kv/org/."""
-    keys: tuple[str, ...]
-    format: FileFormat
+    template: str
+    """Of `bao agent`; it says where the values come from and holds none."""
     mode: str
+    lease: str = ""
+    """A template that tells for how many seconds OpenBao has given the credential; empty if it ends with no lease."""
+
+    @property
+    def place(self) -> str:
+        """Below `ROOT_DIR`."""
+        return f"{self.folder}/{self.name}"
 
 
 def revision(credentials: Sequence[CredentialFile]) -> str:
     """Name of this set of files; equal sets have equal names, on any machine."""
-    described = [[c.name, c.path, c.keys, c.format, c.mode] for c in sorted(credentials)]
+    described = [[c.place, c.template, c.mode] for c in sorted(credentials)]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
 
 
@@ -60,12 +79,28 @@ def revision_of(published: str | None) -> str | None:
 
 
 def config_map_data(
-    credentials: Sequence[CredentialFile], name: str, principal: str, vault_namespace: str, platform: Platform
+    credentials: Sequence[CredentialFile],
+    name: str,
+    *,
+    overlap: int,
+    principal: str,
+    vault_namespace: str,
+    platform: Platform,
 ) -> dict[str, str]:
-    """The ConfigMap that the sidecar follows. It holds paths and names, never a value."""
+    """The ConfigMap that the sidecar follows. It holds paths and names, never a value.
+
+    Args:
+        credentials: to be published.
+        name: under which this set is published.
+        overlap: seconds that what was issued before stays good after this set was published.
+        principal: of the runtime.
+        vault_namespace: of the tenant.
+        platform: the installation.
+    """
     return {
         "revision": f"{name}\n",
-        "files": "".join(f"{c.name}\n" for c in sorted(credentials)),
+        "overlap": f"{overlap}\n",
+        "files": "".join(f"{c.place}\n" for c in sorted(credentials)),
         "agent.json": json.dumps(_agent(credentials, name, principal, vault_namespace, platform), indent=1),
         "ca.crt": platform.vault_ca,
     }
@@ -84,44 +119,30 @@ def _agent(
                     "namespace": f"{platform.vault_parent}/{vault_namespace}",
                     # the kubelet renews the projected token in place; the agent must not delete it
                     "config": {"path": f"{TOKEN_DIR}/token", "role": principal, "remove_jwt_after_reading": False},
+                    # also between two attempts of a template
+                    "min_backoff": "1s",
+                    "max_backoff": "30s",
                 }
-            ]
+            ],
+            # so that it can be revoked with all that was issued to it; only the sidecar has that volume
+            "sink": [{"type": "file", "config": {"path": f"{WORK_DIR}/.tokens/held", "mode": 0o600}}],
         },
+        # who gives up restarts all templates, and with that issues everything anew (measured)
+        "vault": [{"retry": [{"num_retries": 1_000_000_000}]}],
         "template_config": {"static_secret_render_interval": f"{platform.render_interval}s"},
-        "template": [
-            {
-                "contents": _template(c),
-                # a folder per revision: a file there was rendered by this very configuration
-                "destination": f"{WORK_DIR}/{name}/{c.name}",
-                "perms": c.mode,
-                "error_on_missing_key": True,
-            }
-            for c in sorted(credentials)
-        ],
+        "template": [t for c in sorted(credentials) for t in _templates(c, f"{WORK_DIR}/{name}")],
     }
 
 
-def _template(credential: CredentialFile) -> str:
-    secret = f'{{{{ with secret "{KV_MOUNT}/data/org/{credential.path}" }}}}'
-    return f"{secret}{_guards(credential.keys)}{_body(credential)}{{{{ end }}}}"
+def _templates(credential: CredentialFile, folder: str) -> Iterator[dict[str, Any]]:
+    """Into a folder per revision: a file there was rendered by this very configuration."""
+    if credential.lease:
+        # first, so that it is there when the file is
+        told = {"destination": f"{folder}/{credential.folder}/.{credential.name}.ttl", "perms": "0400"}
+        yield {"contents": credential.lease, **told, **_ALONE}
+    where = {"destination": f"{folder}/{credential.place}", "perms": credential.mode, "error_on_missing_key": True}
+    yield {"contents": credential.template, **where, **_ALONE}
 
 
-def _guards(keys: Sequence[str]) -> str:
-    """A version of the secret that lacks a wanted key must not replace a good file."""
-    return "".join(
-        f'{{{{ if not (sprig_hasKey .Data.data "{key}") }}}}{{{{ sprig_fail "key missing" }}}}{{{{ end }}}}'
-        for key in keys
-    )
-
-
-def _body(credential: CredentialFile) -> str:
-    values = {key: f'{{{{ index .Data.data "{key}" | toUnescapedJSON }}}}' for key in credential.keys}
-    if credential.format is FileFormat.RAW:
-        return f'{{{{ index .Data.data "{credential.keys[0]}" }}}}'
-    if credential.format is FileFormat.DOTENV:
-        if not values:
-            return "{{ range $key, $value := .Data.data }}{{ $key }}={{ $value | toUnescapedJSON }}\n{{ end }}"
-        return "".join(f"{key}={value}\n" for key, value in values.items())
-    if not values:
-        return "{{ .Data.data | toUnescapedJSON }}"
-    return "{" + ",".join(f'"{key}":{value}' for key, value in values.items()) + "}"
+_ALONE = {"error_fatal": False}
+"""One template that fails stops no other; else all are started again, and everything is issued anew (measured)."""

@@ -3,16 +3,17 @@
 import datetime
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from axon_operator.api.conditions import Condition
-from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.api.reasons import FINDINGS, ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient
+from axon_operator.domain.manifests import conditions_of
 from axon_operator.domain.names import FINALIZER, RECONCILE_ANNOTATION
 from axon_operator.domain.resources import Manifest, Ref, Resource
 from axon_operator.reconcile.engine.plan import (
@@ -42,7 +43,7 @@ class Reconciler(Protocol[Input]):
     def plan(self, seen: Input) -> Plan:
         """What is to be done; pure."""
 
-    def status(self, seen: Input) -> dict[str, Any]:
+    def status(self, seen: Input, outcome: Outcome) -> dict[str, Any]:
         """The fields of the status besides conditions and observedGeneration; pure."""
 
     def related(self, seen: Input, outcome: Outcome) -> tuple[Ref, ...]:
@@ -64,6 +65,9 @@ class Pass:
     after: tuple[Condition, ...]
     related: tuple[Ref, ...]
     live: Manifest | None
+    """As it was before the pass."""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """As the pass has left it; empty where it has not looked at it as a whole."""
 
 
 _DELETION_PATIENCE = datetime.timedelta(minutes=2)
@@ -141,7 +145,7 @@ class Controller(Generic[Input]):
             self._expired.add(key)
             raise
         if done.outcome.complete and done.next:
-            self._settled[key] = self._settle(live, self._resync)
+            self._settled[key] = self._settle(live, done.next.after)
         else:
             self._settled.pop(key, None)
         return done
@@ -159,7 +163,10 @@ class Controller(Generic[Input]):
         return _Settled(metadata["uid"], request, self._clock() + seconds)
 
     def _glance(self, key: Ref, live: Manifest) -> Pass | None:
-        """A pass without a single call; None unless it finds a settled object as it was."""
+        """A pass that asks neither OpenBao nor Keycloak; None unless it finds a settled object as it was.
+
+        A finding may be another one: it is told, at most a write of the status, and says nothing about the object.
+        """
         before = _conditions(live)
         if "deletionTimestamp" in live["metadata"] or not is_settled(before, live["metadata"]["generation"]):
             return None
@@ -176,8 +183,10 @@ class Controller(Generic[Input]):
             return None
         outcome = apply(plan, self._backends, self._attempted(live))
         after = self._conditions(live, outcome, before, deleting=False)
-        if _status(live, after, self._reconciler.status(seen), judged=True) != live["status"]:
+        wanted = _status(live, after, self._reconciler.status(seen, outcome), judged=True)
+        if _without_findings(wanted) != _without_findings(live["status"]):
             return None
+        self._write_status(key, live, wanted)
         return Pass(Next(rest), outcome, before, after, (), live)
 
     def _full(self, key: Ref, live: Manifest) -> Pass:
@@ -186,21 +195,24 @@ class Controller(Generic[Input]):
         seen, plan, judged = self._planned(live, ask=True)
         outcome = apply(plan, self._backends, self._attempted(live))
         if deleting and outcome.complete:
+            for left, _ in outcome.abandoned:
+                perform(left, self._backends, self._attempted(live))
             self._release(live)
             related = () if seen is None else self._reconciler.related(seen, outcome)
             return Pass(None, outcome, (), (), related, live)
         before = _conditions(live)
         after = self._conditions(live, outcome, before, deleting=deleting)
-        extra = {} if seen is None else self._reconciler.status(seen)
+        extra = {} if seen is None else self._reconciler.status(seen, outcome)
         related = () if seen is None else self._reconciler.related(seen, outcome)
         related = tuple(dict.fromkeys((*self._untold.pop(key, ()), *related)))
+        status = _status(live, after, extra, judged=judged)
         try:
-            self._write_status(key, live, _status(live, after, extra, judged=judged))
+            self._write_status(key, live, status)
         except Exception:
             # the next pass finds nothing to change, and would tell nobody
             self._untold[key] = related
             raise
-        return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live)
+        return Pass(next_pass(outcome, resync=self._resync), outcome, before, after, related, live, status)
 
     def _claimed(self, key: Ref) -> Manifest | None:
         """The object with our finalizer; None if it is gone, or being deleted and no longer ours."""
@@ -271,11 +283,15 @@ def _status(live: Manifest, after: tuple[Condition, ...], extra: dict[str, Any],
     }
 
 
+def _without_findings(status: dict[str, Any]) -> dict[str, Any]:
+    return {**status, "conditions": [c for c in status["conditions"] if c["type"] not in FINDINGS]}
+
+
 def _nothing_but(error: ReconcileError) -> Plan:
     """A plan that changes nothing and says why."""
     return Plan((Stage(ConditionType.READY, problem=error),))
 
 
 def _conditions(live: Manifest) -> tuple[Condition, ...]:
-    found = (live.get("status") or {}).get("conditions") or ()
+    found = conditions_of(live)
     return tuple(Condition.model_validate(c) for c in found)

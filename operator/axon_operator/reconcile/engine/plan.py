@@ -12,10 +12,20 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.backends.errors import NotSent, ReconcileError
+from axon_operator.backends.errors import NotSent, ReconcileError, Terminal, Waiting
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.port import Vault
+from axon_operator.domain.credential import Credential, version_mark
+from axon_operator.domain.finding import Finding
+from axon_operator.domain.names import (
+    CREDENTIAL_MARK,
+    DATABASE_CREDENTIAL_KEY,
+    DATABASE_MOUNT,
+    DATABASE_ROTATED_AT_KEY,
+    DATABASE_ROTATED_KEY,
+    PKI_MOUNT,
+)
 from axon_operator.domain.resources import Manifest, RealmPath, RealmResource, Ref, VaultPath, VaultResource, ref_of
 
 
@@ -110,6 +120,13 @@ class KubeApply(_Write):
         to.kubernetes.apply(self.manifest)
 
 
+class KubeAdopt(KubeApply):
+    """Take over what was made for a lost object, because an administrator said so."""
+
+    __slots__ = ()
+    verb = "adopt"
+
+
 @dataclass(frozen=True, slots=True)
 class KubeReplace(_Write):
     """Put the planned object in place of the version that was read: takes away what others added."""
@@ -195,6 +212,13 @@ class VaultWrite(_Write):
         to.vault.write(self.path, self.body)
 
 
+class VaultAdopt(VaultWrite):
+    """Take over what was made for a lost object, because an administrator said so."""
+
+    __slots__ = ()
+    verb = "adopt"
+
+
 @dataclass(frozen=True, slots=True)
 class VaultDelete(_Write):
     """Delete in OpenBao."""
@@ -211,6 +235,148 @@ class VaultDelete(_Write):
 
     def apply(self, to: Backends) -> None:
         to.vault.delete(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultCredential(_Write):
+    """Give OpenBao an account of a database, whose password is read only now and changed at once.
+
+    OpenBao logs in with it before it stores anything: what is refused leaves the connection as it was.
+    """
+
+    system = System.OPENBAO
+    verb = "write-credential"
+    resource: VaultResource
+    credential: Credential
+    now: str
+    """RFC 3339."""
+
+    @property
+    def target(self) -> str:
+        return str(self.resource.at)
+
+    def apply(self, to: Backends) -> "VaultRotate":
+        secret = usable(to.kubernetes, self.credential)
+        version = version_mark(secret)
+        marks = {DATABASE_CREDENTIAL_KEY: version, DATABASE_ROTATED_KEY: ""}
+        to.vault.write(self.resource.at, {**self.resource.body, **marks, "password": self.credential.value(secret)})
+        return VaultRotate(self.resource.at, version, self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultRotate(_Write):
+    """Let OpenBao change the password of its account, and mark that this was done.
+
+    After a crash between the two it is changed once more, from one that only OpenBao knows to another.
+    """
+
+    system = System.OPENBAO
+    verb = "rotate"
+    connection: VaultPath
+    version: str
+    """Of the Secret whose password was written."""
+    now: str
+    """RFC 3339."""
+
+    @property
+    def target(self) -> str:
+        return str(self.connection)
+
+    def apply(self, to: Backends) -> VaultWrite:
+        name = self.connection.path.rpartition("/")[2]
+        to.vault.write(VaultPath(self.connection.namespace, f"{DATABASE_MOUNT}/rotate-root/{name}"), {})
+        # changes nothing about the connection, so the mark does not depend on the database
+        marks = {DATABASE_ROTATED_KEY: self.version, DATABASE_ROTATED_AT_KEY: self.now}
+        return VaultWrite(self.connection, {**marks, "verify_connection": False})
+
+
+@dataclass(frozen=True, slots=True)
+class VaultGenerate(_Write):
+    """Let OpenBao generate a value, and store it where there is none yet. The operator cannot read it there."""
+
+    system = System.OPENBAO
+    verb = "generate"
+    at: VaultPath
+    policy: VaultPath
+    """What generates it."""
+
+    @property
+    def target(self) -> str:
+        return str(self.at)
+
+    def apply(self, to: Backends) -> None:
+        generated = to.vault.read(self.policy) or {}
+        # check-and-set 0: never in place of one that is there
+        to.vault.write(self.at, {"data": {"value": generated["password"]}, "options": {"cas": 0}})
+
+
+@dataclass(frozen=True, slots=True)
+class VaultRevoke(_Write):
+    """Revoke all that was issued by one name; of certificates, let everybody know.
+
+    What it was issued by goes only after a look has shown that nothing is left, and then it is revoked once more: a crash
+    may have kept the news from the others, and an answer that was under way while it was looked is caught.
+    """
+
+    system = System.OPENBAO
+    verb = "revoke"
+    prefix: VaultPath
+    """Of the leases."""
+    role: VaultPath | None = None
+    """What they were issued by, if it is to go."""
+
+    @property
+    def target(self) -> str:
+        return str(self.prefix)
+
+    def apply(self, to: Backends) -> "VaultDelete | None":
+        to.vault.write(VaultPath(self.prefix.namespace, f"sys/leases/revoke-prefix/{self.prefix.path}"), {"sync": True})
+        if self.prefix.path.partition("/")[0] == PKI_MOUNT:
+            # the list of revoked certificates is else made anew only shortly before it expires
+            to.vault.read(VaultPath(self.prefix.namespace, f"{PKI_MOUNT}/crl/rotate"))
+        return VaultDelete(self.role) if self.role else None
+
+
+@dataclass(frozen=True, slots=True)
+class VaultDeleteKey(_Write):
+    """Delete a key of the transit engine, and so all that was encrypted with it."""
+
+    system = System.OPENBAO
+    verb = "delete"
+    key: VaultPath
+
+    @property
+    def target(self) -> str:
+        return str(self.key)
+
+    def apply(self, to: Backends) -> "VaultDelete":
+        to.vault.write(VaultPath(self.key.namespace, f"{self.key.path}/config"), {"deletion_allowed": True})
+        return VaultDelete(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultReopen(_Write):
+    """Unlock a namespace and revoke all logins of before; if that fails, it is locked again."""
+
+    system = System.OPENBAO
+    verb = "reopen"
+    revoke: VaultWrite
+    unlock: VaultWrite | None
+    """None: it was unlocked before, and a crash or a refusal came between."""
+    lock: VaultWrite
+
+    @property
+    def target(self) -> str:
+        return self.revoke.path.namespace
+
+    def apply(self, to: Backends) -> None:
+        if self.unlock:
+            self.unlock.apply(to)
+        try:
+            self.revoke.apply(to)
+        except ReconcileError:
+            self.lock.apply(to)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +412,52 @@ class RealmUpdate(_Write):
         to.keycloak.update(self.path, self.body)
 
 
+class RealmAdopt(RealmUpdate):
+    """Take over what was made for a lost object, because an administrator said so."""
+
+    __slots__ = ()
+    verb = "adopt"
+
+
+@dataclass(frozen=True, slots=True)
+class RealmCredential(_Write):
+    """Create or set right in Keycloak something that has a credential, which is read only now."""
+
+    system = System.KEYCLOAK
+    verb = "write-credential"
+    resource: RealmResource
+    exists: bool
+    field: str
+    """Of its `config`: where the credential stands."""
+    credential: Credential
+    component: bool = False
+
+    @property
+    def target(self) -> str:
+        return str(self.resource.at)
+
+    def apply(self, to: Backends) -> None:
+        secret = usable(to.kubernetes, self.credential)
+        value = self.credential.value(secret)
+        # settings of components are lists, and those that Keycloak does not know are dropped (measured)
+        added = {self.field: [value]} if self.component else {self.field: value, CREDENTIAL_MARK: version_mark(secret)}
+        config = {**self.resource.body["config"], **added}
+        body = {**self.resource.body, "config": config}
+        if self.exists:
+            to.keycloak.update(self.resource.at, body)
+        else:
+            to.keycloak.create(self.resource.collection, body)
+
+
+def usable(kubernetes: Kubernetes, credential: Credential) -> Manifest:
+    """The Secret; raises `Terminal(CredentialUnusable)` for one that must not be used for this."""
+    secret = kubernetes.get(credential.ref)
+    problem = credential.problem(secret)
+    if problem or secret is None:
+        raise Terminal(Reason.CREDENTIAL_UNUSABLE, problem or "")
+    return secret
+
+
 @dataclass(frozen=True, slots=True)
 class RealmDelete(_Write):
     """Delete in Keycloak."""
@@ -260,6 +472,40 @@ class RealmDelete(_Write):
 
     def apply(self, to: Backends) -> None:
         to.keycloak.delete(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class RealmGrant(_Write):
+    """Give roles to a group, or let a client's tokens show them."""
+
+    system = System.KEYCLOAK
+    verb = "grant"
+    mappings: RealmPath
+    roles: tuple[Mapping[str, Any], ...]
+
+    @property
+    def target(self) -> str:
+        return str(self.mappings)
+
+    def apply(self, to: Backends) -> None:
+        to.keycloak.grant(self.mappings, self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class RealmWithdraw(_Write):
+    """Take roles from a group or a client."""
+
+    system = System.KEYCLOAK
+    verb = "withdraw"
+    mappings: RealmPath
+    roles: tuple[Mapping[str, Any], ...]
+
+    @property
+    def target(self) -> str:
+        return str(self.mappings)
+
+    def apply(self, to: Backends) -> None:
+        to.keycloak.withdraw(self.mappings, self.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +524,65 @@ class RealmLogout(_Write):
         to.keycloak.logout_all(self.realm)
 
 
+@dataclass(frozen=True, slots=True)
+class RealmLogoutUser(_Write):
+    """End every session of one user."""
+
+    system = System.KEYCLOAK
+    verb = "logout"
+    realm: str
+    user: str
+    """The user's id."""
+
+    @property
+    def target(self) -> str:
+        return f"{self.realm}/users/{self.user}"
+
+    def apply(self, to: Backends) -> None:
+        to.keycloak.logout_user(self.realm, self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultAbandon(_Write):
+    """Leave something in OpenBao behind. Writes nothing: it is there for the audit stream."""
+
+    system = System.OPENBAO
+    verb = "abandon"
+    path: VaultPath
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
+
+    def apply(self, to: Backends) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class RealmAbandon(_Write):
+    """Leave something in Keycloak behind. Writes nothing: it is there for the audit stream."""
+
+    system = System.KEYCLOAK
+    verb = "abandon"
+    path: RealmPath
+
+    @property
+    def target(self) -> str:
+        return str(self.path)
+
+    def apply(self, to: Backends) -> None:
+        pass
+
+
+Abandon = VaultAbandon | RealmAbandon
+
 Change = (
-    KubeCreate | KubeCreateBound | KubeApply | KubeReplace | KubeDelete | KubeAnnotate | KubeFinalize
-    | VaultWrite | VaultDelete
-    | RealmCreate | RealmUpdate | RealmDelete | RealmLogout
+    KubeCreate | KubeCreateBound | KubeApply | KubeAdopt | KubeReplace | KubeDelete | KubeAnnotate | KubeFinalize
+    | VaultWrite | VaultAdopt | VaultDelete | VaultCredential | VaultRotate | VaultReopen
+    | VaultGenerate | VaultRevoke | VaultDeleteKey
+    | RealmCreate | RealmUpdate | RealmCredential | RealmAdopt | RealmDelete
+    | RealmGrant | RealmWithdraw | RealmLogout | RealmLogoutUser
+    | VaultAbandon | RealmAbandon
 )  # fmt: skip
 
 OK = "ok"
@@ -301,9 +602,15 @@ class Stage:
     """Stages that must be complete before this one may change anything."""
     independent: bool = False
     """No change builds on the one before: one that fails does not cancel the rest."""
+    look_again: float | None = None
+    """Seconds after which something is to be done although the stage is complete."""
     message: str = "As planned."
     reason: Reason = Reason.READY
     """Why the stage is complete; shown when it is."""
+    abandons: Abandon | None = None
+    """What is left behind if the stage fails: an administrator has given its system up."""
+    remedy: str = ""
+    """What a person can do if the stage blocks a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +618,7 @@ class Plan:
     """Everything one pass will do, in order."""
 
     stages: tuple[Stage, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -327,10 +635,12 @@ class StageOutcome:
     error: ReconcileError | None = None
     waits_for: ConditionType | None = None
     """The incomplete stage on whose account nothing was done; its error is told once, there."""
+    given_up: ReconcileError | None = None
+    """Why this stage, or one that it needs, was given up; it is left as it is and holds nothing up."""
 
     @property
     def complete(self) -> bool:
-        """Everything planned exists."""
+        """Everything planned exists, or was given up."""
         return self.error is None and self.waits_for is None
 
 
@@ -339,6 +649,7 @@ class Outcome:
     """What became of a plan."""
 
     stages: tuple[StageOutcome, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -351,6 +662,11 @@ class Outcome:
         return tuple(s.error for s in self.stages if s.error is not None)
 
     @property
+    def abandoned(self) -> tuple[tuple[Abandon, ReconcileError], ...]:
+        """What was given up, and why it had to be."""
+        return tuple((s.stage.abandons, s.given_up) for s in self.stages if s.stage.abandons and s.given_up)
+
+    @property
     def applied(self) -> tuple[Change, ...]:
         """All changes that were made."""
         return tuple(change for s in self.stages for change in s.applied)
@@ -361,7 +677,7 @@ def apply(plan: Plan, to: Backends, attempted: Attempted) -> Outcome:
     outcomes: dict[ConditionType, StageOutcome] = {}
     for stage in plan.stages:
         outcomes[stage.condition] = _apply_stage(stage, outcomes, to, attempted)
-    return Outcome(tuple(outcomes.values()))
+    return Outcome(tuple(outcomes.values()), plan.findings)
 
 
 def perform(change: Change, to: Backends, attempted: Attempted) -> None:
@@ -388,16 +704,35 @@ def _apply_stage(
     for needed in stage.needs:
         if not before[needed].complete:
             return StageOutcome(stage, waits_for=needed)
+    for needed in stage.needs:
+        if (reason := before[needed].given_up) is not None:
+            return StageOutcome(stage, given_up=reason)
+    applied, failure = _make(stage, to, attempted)
+    problem = failure or stage.problem
+    if stage.abandons and problem is not None and not isinstance(problem, Waiting):
+        # what is only slow is waited for
+        return StageOutcome(stage, tuple(applied), given_up=problem)
+    return StageOutcome(stage, tuple(applied), problem)
+
+
+def _make(stage: Stage, to: Backends, attempted: Attempted) -> tuple[list[Change], ReconcileError | None]:
+    """What was made, and the first failure that counts."""
     applied: list[Change] = []
     failure: ReconcileError | None = None
+
+    def told(change: Change, outcome: str) -> None:
+        attempted(change, outcome)
+        if outcome == OK:
+            # also what followed from another change's answer
+            applied.append(change)
+
     for change in stage.changes:
         try:
-            perform(change, to, attempted)
-            applied.append(change)
+            perform(change, to, told)
         except ReconcileError as error:
             if isinstance(change, VaultDelete) and not change.required:
                 continue
             failure = failure or error
             if not stage.independent:
                 break
-    return StageOutcome(stage, tuple(applied), failure or stage.problem)
+    return applied, failure

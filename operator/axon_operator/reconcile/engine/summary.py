@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from axon_operator.api.conditions import Condition, ConditionStatus, transition
-from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.api.reasons import FINDINGS, ConditionType, Reason
 from axon_operator.backends.errors import Denied, ReconcileError, Terminal, Transient, Waiting
 from axon_operator.reconcile.engine.plan import Outcome, StageOutcome
 from axon_operator.reconcile.engine.queue import Backoff, Priority
 
 _KSTATUS = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.DELETION_BLOCKED}
+
+_UNFINISHED = (_KSTATUS - {ConditionType.READY}) | {ConditionType.WITHDRAWN}
+"""Conditions that are there only while something is still to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Observation:
 def conditions(seen: Observation) -> list[Condition]:
     """One condition per stage, then the kstatus three; a condition that no longer applies is left out."""
     stages = [_of_stage(seen, s) for s in seen.outcome.stages if s.stage.condition is not ConditionType.READY]
-    return [*_kstatus(seen), *(stages or _last_known(seen)), *_deletion(seen)]
+    return [*_kstatus(seen), *(stages or _last_known(seen)), *_findings(seen), *_deletion(seen)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class Next:
     priority: Priority = Priority.ROUTINE
 
 
-_RETRY = Backoff(base=0.5, cap=60)
-_RETRY_DENIED = Backoff(base=30, cap=600)
+RETRY = Backoff(base=0.5, cap=60)
+RETRY_DENIED = Backoff(base=30, cap=600)
 _STEP = 5.0
 """Seconds. Who waits for less is on the way from an edit to its effect, and goes before routine work."""
 
@@ -51,23 +54,25 @@ def next_pass(outcome: Outcome, *, resync: float) -> Next:
     """When to look again: failures back off, waiting has its own time, settled objects are checked at `resync`."""
     waits = [e.after for e in outcome.errors if isinstance(e, Waiting)]
     backoff = _backoff(outcome)
-    after = min([backoff.cap if backoff else resync, *waits])
+    planned = [s.stage.look_again for s in outcome.stages if s.stage.look_again is not None]
+    after = min([backoff.cap if backoff else resync, *waits, *planned])
     return Next(after, backoff, Priority.URGENT if after < _STEP else Priority.ROUTINE)
 
 
 def _backoff(outcome: Outcome) -> Backoff | None:
     if any(isinstance(e, Transient) for e in outcome.errors):
-        return _RETRY
+        return RETRY
     if any(isinstance(e, Denied) for e in outcome.errors):
-        return _RETRY_DENIED
+        return RETRY_DENIED
     return None
 
 
 def is_settled(known: Sequence[Condition], generation: int) -> bool:
     """Whether the conditions say that an object is as its newest spec wants it, in all systems."""
+    known = [c for c in known if c.type not in FINDINGS]
     good = all(c.status == "True" and c.observed_generation == generation for c in known)
     types = {c.type for c in known}
-    return good and ConditionType.READY in types and not types & (_KSTATUS - {ConditionType.READY})
+    return good and ConditionType.READY in types and not types & _UNFINISHED
 
 
 def _last_known(seen: Observation) -> list[Condition]:
@@ -79,11 +84,23 @@ def _of_stage(seen: Observation, stage: StageOutcome) -> Condition:
     kind = stage.stage.condition
     if stage.waits_for is not None:
         return _condition(seen, kind, "Unknown", Reason.DEPENDENCY_NOT_READY, f"Waits for {stage.waits_for}.")
+    if stage.given_up is not None:
+        return _condition(seen, kind, "False", Reason.ABANDONED, f"Given up. {stage.given_up.message}")
     if stage.error is None:
         return _condition(seen, kind, "True", stage.stage.reason, stage.stage.message)
     unreachable = isinstance(stage.error, Transient) and not stage.applied
     status: ConditionStatus = "Unknown" if unreachable else "False"
     return _condition(seen, kind, status, stage.error.reason, stage.error.message)
+
+
+def _findings(seen: Observation) -> list[Condition]:
+    before = {c.type: c for c in seen.previous}
+    told = ((f, before.get(f.condition)) for f in seen.outcome.findings)
+    return [
+        c
+        for f, kept in told
+        if (c := kept if f.status is None else _condition(seen, f.condition, f.status, f.reason, f.message))
+    ]
 
 
 def _kstatus(seen: Observation) -> list[Condition]:
@@ -129,10 +146,18 @@ def _was_ready(seen: Observation) -> bool:
 
 
 def _deletion(seen: Observation) -> list[Condition]:
-    blocking = next((e for e in seen.outcome.errors if seen.overdue or not isinstance(e, Waiting)), None)
-    if not seen.deleting or blocking is None:
+    blocking = next((s for s in seen.outcome.stages if _blocks(s.error, overdue=seen.overdue)), None)
+    if not seen.deleting or blocking is None or blocking.error is None:
         return []
-    return [_condition(seen, ConditionType.DELETION_BLOCKED, "True", blocking.reason, blocking.message)]
+    error = blocking.error
+    # what is only slow is not given up
+    remedy = "" if isinstance(error, Waiting) else blocking.stage.remedy
+    message = f"{error.message} {remedy}".strip()
+    return [_condition(seen, ConditionType.DELETION_BLOCKED, "True", error.reason, message)]
+
+
+def _blocks(error: ReconcileError | None, *, overdue: bool) -> bool:
+    return error is not None and (overdue or not isinstance(error, Waiting))
 
 
 def _condition(

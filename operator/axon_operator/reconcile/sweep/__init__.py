@@ -12,39 +12,26 @@ import datetime
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
 from axon_operator.api.reasons import ConditionType
 from axon_operator.backends.errors import ReconcileError, Waiting
 from axon_operator.backends.kubernetes.port import Kubernetes
-from axon_operator.domain.manifests import owner_uid
+from axon_operator.backends.vault.paths import is_path
+from axon_operator.domain.manifests import owner_uid, runtime_names
 from axon_operator.domain.names import (
     OURS,
     REALM_OWNER_ATTRIBUTE,
-    RUNTIME_AUTH_MOUNT,
     RUNTIME_LABEL,
-    RUNTIME_PREFIX,
-    STATUS_MOUNT,
     TENANT_LABEL,
-    VAULT_OWNER_KEY,
-    VAULT_TENANT_KEY,
-    RuntimeNames,
     TenantNames,
+    tenant_in,
 )
 from axon_operator.domain.resources import (
     BINDING,
-    CONFIG_MAP,
-    DEPLOYMENT,
-    LIMIT_RANGE,
     NAMESPACE,
-    NETWORK_POLICY,
-    RESOURCE_QUOTA,
-    ROLE_BINDING,
     RUNTIME,
-    SERVICE,
-    SERVICE_ACCOUNT,
     TENANT,
     Manifest,
     RealmPath,
@@ -52,7 +39,9 @@ from axon_operator.domain.resources import (
     VaultPath,
     ref_of,
 )
-from axon_operator.reconcile.common import attempt, deleting
+from axon_operator.domain.tenant.claim import claim_of
+from axon_operator.domain.tenant.marks import Mark, realm_mark, vault_mark
+from axon_operator.reconcile.common import attempt, deleting, names_of
 from axon_operator.reconcile.engine.controller import Audit
 from axon_operator.reconcile.engine.plan import (
     Backends,
@@ -61,158 +50,44 @@ from axon_operator.reconcile.engine.plan import (
     Plan,
     RealmDelete,
     Stage,
-    System,
     VaultDelete,
+    VaultDeleteKey,
+    VaultRevoke,
     apply,
 )
-
-KUBERNETES: Final = System.KUBERNETES
-OPENBAO: Final = System.OPENBAO
-KEYCLOAK: Final = System.KEYCLOAK
-
-_ROLES: Final = f"auth/{RUNTIME_AUTH_MOUNT}/role"
-_POLICIES: Final = "sys/policies/acl"
-_NAMESPACES: Final = "sys/namespaces"
-_RECORD: Final = "Record"
-_FOLDERS: Final = ((_ROLES, "Role"), (_POLICIES, "Policy"), (STATUS_MOUNT, _RECORD))
-"""Where runtimes have something in their tenant's OpenBao namespace, under their principal's name."""
-_CHILDREN: Final = (
-    DEPLOYMENT, SERVICE, CONFIG_MAP, NETWORK_POLICY, ROLE_BINDING, SERVICE_ACCOUNT, RESOURCE_QUOTA, LIMIT_RANGE,
-)  # fmt: skip
-_WALLS: Final = frozenset({NETWORK_POLICY, RESOURCE_QUOTA, LIMIT_RANGE})
-"""Of a tenant's namespace: they only restrict, so taking one away would open something."""
-
-KINDS: Final = (
-    (KUBERNETES, NAMESPACE.kind),
-    *((KUBERNETES, resource.kind) for resource in _CHILDREN),
-    (OPENBAO, "Namespace"),
-    *((OPENBAO, kind) for _, kind in _FOLDERS),
-    (KEYCLOAK, "Realm"),
-    (KEYCLOAK, "Client"),
+from axon_operator.reconcile.sweep.orphans import (
+    CHILDREN,
+    DATA,
+    DIRECTORY_FOLDER,
+    ENTRY,
+    FOLDERS,
+    GRANT,
+    GRANTS_FOLDER,
+    ISSUES,
+    KEY,
+    KEYCLOAK,
+    KUBERNETES,
+    OPENBAO,
+    RECORD,
+    WALLS,
+    Fate,
+    Folder,
+    Graces,
+    Look,
+    Trace,
+    clients_place,
+    granted_to_nobody,
+    inside_place,
+    judge,
+    order,
+    place_of,
+    realm_place,
 )
-"""Every (system, kind) that an orphan can have, in the order of removal within a system."""
 
+_NAMESPACES: Final = "sys/namespaces"
+_LEASES: Final = "sys/leases/lookup"
 _TEARDOWN_PATIENCE: Final = 60.0
 """Seconds that one sweep waits for one tenant's remains to go; the next sweep goes on."""
-
-
-class Fate(Enum):
-    """What becomes of an orphan."""
-
-    ACCESS = auto()
-    """It lets somebody in, or is of no use to anybody: removed after the short grace."""
-    TENANT = auto()
-    """It holds an organization's data, which an administrator may want back: removed after the long grace."""
-    STAYS = auto()
-    """A wall in a namespace that is in use: reported, never removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Something that carries our mark."""
-
-    system: System
-    kind: str
-    at: Ref | VaultPath | RealmPath
-    owner: str
-    """The uid in the mark. What runtimes have in OpenBao has no mark but its name: then the principal."""
-    tenant: str
-    """Name of the Tenant in whose part of the system it stands."""
-    fate: Fate
-    place: str
-    """The part of the look that shows it; see `Look.blind`."""
-
-    def __str__(self) -> str:
-        return {KUBERNETES: "", OPENBAO: f"OpenBao {self.kind} ", KEYCLOAK: f"Keycloak {self.kind} "}[
-            self.system
-        ] + str(self.at)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look over the three systems has shown."""
-
-    traces: frozenset[Trace]
-    living: frozenset[str]
-    """Uids of all our objects, those being deleted too, and the principals of runtimes."""
-    blind: frozenset[str] = frozenset()
-    """Places that could not be looked at, or were not: what is remembered there stays as it is."""
-    inhabited: frozenset[str] = frozenset()
-    """Namespaces of no living Tenant in which there are runtimes or bindings."""
-    tenants: int = field(kw_only=True)
-    """Number of living Tenants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Graces:
-    """Seconds from the first sight to the removal."""
-
-    access: float
-    tenant: float
-
-    def of(self, trace: Trace) -> float:
-        """The grace of an orphan."""
-        return {Fate.ACCESS: self.access, Fate.TENANT: self.tenant, Fate.STAYS: float("inf")}[trace.fate]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What follows from a look."""
-
-    memory: Mapping[Trace, float] = field(default_factory=dict)
-    """Orphans, and when each was first seen, on the monotonic clock."""
-    new: frozenset[Trace] = frozenset()
-    due: frozenset[Trace] = frozenset()
-
-
-def judge(memory: Mapping[Trace, float], look: Look, now: float, graces: Graces) -> Verdict:
-    """What to remember, to report and to remove. Pure.
-
-    Nothing whose owner lives is in the result, nothing is due that this look has not shown, and an orphan that had
-    an owner in between is new again.
-    """
-    orphans = frozenset(trace for trace in look.traces if trace.owner not in look.living)
-    kept = {
-        trace: since
-        for trace, since in memory.items()
-        if trace in orphans or (trace.place in look.blind and trace.owner not in look.living)
-    }
-    remembered = {**dict.fromkeys(orphans, now), **kept}
-    dead = {(trace.tenant, trace.owner) for trace in remembered if trace.fate is Fate.TENANT}
-    # not fewer dead than alive: rather a restored cluster, or a second one on the same OpenBao, than so many accidents
-    plausible = len(dead) < look.tenants
-    old = frozenset(trace for trace in orphans if now - remembered[trace] >= graces.of(trace))
-    due = frozenset(
-        trace
-        for trace in old
-        if trace.fate is Fate.ACCESS or (plausible and _whole_tenant_is_due(trace, remembered, old, look))
-    )
-    return Verdict(remembered, orphans - memory.keys(), due)
-
-
-def _whole_tenant_is_due(trace: Trace, remembered: Mapping[Trace, float], old: frozenset[Trace], look: Look) -> bool:
-    """A tenant goes as a whole or not at all: never while a part of it is young, unseen or lived in."""
-    names = TenantNames(trace.tenant, trace.owner)
-    places = {KUBERNETES, OPENBAO, realm_place(names.realm)}
-    if trace.fate is not Fate.TENANT or names.namespace in look.inhabited or places & look.blind:
-        return False
-    whole = (t for t in remembered if (t.fate, t.owner, t.tenant) == (Fate.TENANT, trace.owner, trace.tenant))
-    return all(t in old for t in whole)
-
-
-def realm_place(realm: str) -> str:
-    """The look at a realm itself."""
-    return f"{KEYCLOAK}/{realm}"
-
-
-def clients_place(realm: str) -> str:
-    """The look at a realm's clients."""
-    return f"{KEYCLOAK}/{realm}/clients"
-
-
-def inside_place(vault_namespace: str) -> str:
-    """The look into a tenant's OpenBao namespace."""
-    return f"{OPENBAO}/{vault_namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +98,8 @@ class Report:
     """All orphans that there still are."""
     new: frozenset[Trace]
     removed: tuple[Trace, ...]
+    held: frozenset[Trace]
+    """Whole tenants that were kept because not fewer are dead than alive."""
     problems: Mapping[str, ReconcileError]
     """By place or orphan: what could not be looked at or removed. The next sweep tries again."""
 
@@ -265,15 +142,25 @@ class Sweep:
         verdict = judge(self._memory, look, self._clock(), self._graces)
         removed, failed = self._remove(verdict.due)
         self._memory = {trace: since for trace, since in verdict.memory.items() if trace not in removed}
-        return Report(frozenset(self._memory), verdict.new, removed, {**parts.problems, **failed})
+        return Report(frozenset(self._memory), verdict.new, removed, verdict.held, {**parts.problems, **failed})
 
     # -- looking
 
     def _living(self) -> frozenset[str]:
         kubernetes = self._to.kubernetes
-        runtimes = [_runtime_names(live) for live in kubernetes.list(RUNTIME, "")]
+        runtimes = [runtime_names(live) for live in kubernetes.list(RUNTIME, "")]
         uids = (live["metadata"]["uid"] for kind in (TENANT, BINDING) for live in kubernetes.list(kind, ""))
-        return frozenset([*uids, *(names.uid for names in runtimes), *(names.principal for names in runtimes)])
+        # what somebody is about to take over belongs to somebody
+        claims = (claim_of(live, "") for live in kubernetes.list(TENANT, ""))
+        return frozenset(
+            [
+                *uids,
+                *(claim.uid for claim in claims if claim),
+                *(names.uid for names in runtimes),
+                *(names.principal for names in runtimes),
+                *(place_of(names.namespace, names.runtime) for names in runtimes),
+            ]
+        )
 
     def _inhabited(self, living: frozenset[str]) -> frozenset[str]:
         kubernetes = self._to.kubernetes
@@ -289,61 +176,76 @@ class Sweep:
         parts.add(KUBERNETES, lambda: in_kubernetes(self._to.kubernetes, self._namespaces()))
         parts.add(OPENBAO, lambda: self._vault_namespaces(tenants))
         for live in tenants:
-            self._look_into(live, parts)
+            self._look_into(live, living, parts)
         dead = {
             (trace.tenant, trace.owner)
             for trace in (*parts.traces, *self._memory)
-            if trace.fate is Fate.TENANT and trace.owner not in living
+            if trace.fate in DATA and trace.owner not in living
         }
         for tenant, owner in sorted(dead):
             names = TenantNames(tenant, owner)
             parts.add(realm_place(names.realm), partial(self._realm, names))
         return parts
 
-    def _look_into(self, tenant: Manifest, parts: "_Parts") -> None:
+    def _look_into(self, tenant: Manifest, living: frozenset[str], parts: "_Parts") -> None:
         """What runtimes have in a living tenant's OpenBao namespace and realm."""
-        names = TenantNames(tenant["metadata"]["name"], tenant["metadata"]["uid"])
+        names = names_of(tenant)
         inside, clients = inside_place(names.vault_namespace), clients_place(names.realm)
         if deleting(tenant) or tenant["spec"].get("suspended"):
             # locked, or on its way out: nothing there lets anybody in
             parts.blind |= {inside, clients}
             return
-        parts.add(inside, lambda: self._inside(names))
+        parts.add(inside, lambda: self._inside(names, living))
         parts.add(clients, lambda: self._clients(names))
 
     def _vault_namespaces(self, tenants: Iterable[Manifest]) -> Iterable[Trace]:
         """The remains of tenants in OpenBao: namespaces with a mark, under the name that goes with it."""
-        used = {TenantNames("", live["metadata"]["uid"]).vault_namespace for live in tenants}
+        used = {names_of(live).vault_namespace for live in tenants}
         for key in self._to.vault.list(VaultPath("", _NAMESPACES)):
             name = key.rstrip("/")
             if name in used:
                 continue
             at = VaultPath("", f"{_NAMESPACES}/{name}")
-            mark = _vault_mark(self._to.vault.read(at))
-            owner = str(mark.get(VAULT_OWNER_KEY) or "")
-            if owner and TenantNames("", owner).vault_namespace == name:
-                yield Trace(OPENBAO, "Namespace", at, owner, str(mark.get(VAULT_TENANT_KEY)), Fate.TENANT, OPENBAO)
+            mark = vault_mark(self._to.vault.read(at))
+            if self._ours(mark, mark.owner) and mark.vault_namespace == name:
+                yield Trace(OPENBAO, "Namespace", at, mark.owner, mark.tenant, _fate(mark), OPENBAO, mark.home)
 
-    def _inside(self, names: TenantNames) -> Iterable[Trace]:
+    def _inside(self, names: TenantNames, living: frozenset[str]) -> Iterable[Trace]:
         vault, home = self._to.vault, names.vault_namespace
-        seen = vault.read(VaultPath("", f"{_NAMESPACES}/{home}"))
-        if _vault_mark(seen).get(VAULT_OWNER_KEY) != names.uid:
+        if not self._ours(vault_mark(vault.read(VaultPath("", f"{_NAMESPACES}/{home}"))), names.uid):
             return
-        for folder, kind in _FOLDERS:
-            for key in vault.list(VaultPath(home, folder)):
-                name = key.rstrip("/")
-                if name.startswith(RUNTIME_PREFIX):
-                    at = VaultPath(home, f"{folder}/{name}")
-                    yield Trace(OPENBAO, kind, at, name, names.tenant, Fate.ACCESS, inside_place(home))
+
+        def trace(folder: str, name: str, kind: str, owner: str) -> Trace:
+            at = VaultPath(home, f"{folder}/{name}")
+            return Trace(OPENBAO, kind, at, owner, names.tenant, Fate.ACCESS, inside_place(home))
+
+        for folder in FOLDERS:
+            for name in self._names_in(home, folder):
+                if principal := folder.principal(name):
+                    yield trace(folder.path, name, folder.kind, principal)
+        for name in vault.list(VaultPath(home, DIRECTORY_FOLDER)):
+            yield trace(DIRECTORY_FOLDER, name, ENTRY, place_of(names.namespace, name))
+        # not all that is below them: users write as many grants as they like
+        folders = vault.list(VaultPath(home, GRANTS_FOLDER))
+        for name, uid in granted_to_nobody(folders, living).items():
+            yield trace(GRANTS_FOLDER, name, GRANT, uid)
+
+    def _names_in(self, home: str, folder: Folder) -> frozenset[str]:
+        """Also of what is gone itself, but has left something that can still be revoked."""
+        issues = [f"{_LEASES}/{folder.issues}"] if folder.issues else []
+        return frozenset(
+            name.rstrip("/") for path in (folder.path, *issues) for name in self._to.vault.list(VaultPath(home, path))
+        )
 
     def _realm(self, names: TenantNames) -> Iterable[Trace]:
-        if _attributes(self._to.keycloak.read(RealmPath(names.realm))).get(REALM_OWNER_ATTRIBUTE) == names.uid:
+        mark = realm_mark(self._to.keycloak.read(RealmPath(names.realm)))
+        if self._ours(mark, names.uid):
             at, place = RealmPath(names.realm), realm_place(names.realm)
-            yield Trace(KEYCLOAK, "Realm", at, names.uid, names.tenant, Fate.TENANT, place)
+            yield Trace(KEYCLOAK, "Realm", at, names.uid, names.tenant, _fate(mark), place)
 
     def _clients(self, names: TenantNames) -> Iterable[Trace]:
         keycloak, realm = self._to.keycloak, names.realm
-        if _attributes(keycloak.read(RealmPath(realm))).get(REALM_OWNER_ATTRIBUTE) != names.uid:
+        if not self._ours(realm_mark(keycloak.read(RealmPath(realm))), names.uid):
             return
         for client in keycloak.list(RealmPath(realm, ("clients",))):
             owner = _attributes(client).get(REALM_OWNER_ATTRIBUTE)
@@ -351,13 +253,17 @@ class Sweep:
                 at = RealmPath(realm, ("clients", str(client["id"])))
                 yield Trace(KEYCLOAK, "Client", at, owner, names.tenant, Fate.ACCESS, clients_place(realm))
 
+    def _ours(self, mark: Mark, owner: str) -> bool:
+        """Whether it is of this owner, and not of another cluster that shares the system with this one."""
+        return bool(owner) and mark.is_of(owner, self._to.kubernetes.cluster())
+
     # -- removing
 
     def _remove(self, due: frozenset[Trace]) -> tuple[tuple[Trace, ...], dict[str, ReconcileError]]:
         """What was removed, and what could not be."""
         removed: list[Trace] = []
         failed: dict[str, ReconcileError] = {}
-        for trace in sorted((t for t in due if t.fate is Fate.ACCESS), key=_order):
+        for trace in sorted((t for t in due if t.fate is Fate.ACCESS), key=order):
             gone = attempt(partial(self._remove_one, trace))
             if isinstance(gone, ReconcileError):
                 failed[str(trace)] = gone
@@ -365,12 +271,12 @@ class Sweep:
                 removed.append(trace)
         whole = [t for t in due if t.fate is Fate.TENANT]
         for tenant, owner in sorted({(t.tenant, t.owner) for t in whole}):
-            names = TenantNames(tenant, owner)
-            gone = attempt(partial(self._tear_down, names))
+            home = next((t.home for t in whole if (t.tenant, t.owner) == (tenant, owner) and t.home), "")
+            gone = attempt(partial(self._tear_down, TenantNames(tenant, owner, home)))
             if isinstance(gone, ReconcileError):
                 failed[f"Tenant {tenant} ({owner})"] = gone
             elif gone:
-                removed += sorted((t for t in whole if (t.tenant, t.owner) == (tenant, owner)), key=_order)
+                removed += sorted((t for t in whole if (t.tenant, t.owner) == (tenant, owner)), key=order)
         return tuple(removed), failed
 
     def _remove_one(self, trace: Trace) -> bool:
@@ -415,13 +321,13 @@ def in_kubernetes(kubernetes: Kubernetes, namespaces: Iterable[Manifest]) -> Ite
         if owner and ref.name == TenantNames(tenant, owner).namespace:
             owners[ref.name] = owner
             yield Trace(KUBERNETES, ref.resource.kind, ref, owner, tenant, Fate.TENANT, KUBERNETES)
-    for resource in _CHILDREN:
+    for resource in CHILDREN:
         for live in kubernetes.list(resource, "", OURS):
             ref, owner, labels = ref_of(live), owner_uid(live), live["metadata"]["labels"]
             if not owner or ref.namespace not in owners or owners[ref.namespace] == owner or deleting(live):
                 continue
-            fate = Fate.STAYS if resource in _WALLS and RUNTIME_LABEL not in labels else Fate.ACCESS
-            tenant = ref.namespace.removeprefix(TenantNames("", "").namespace)
+            fate = Fate.STAYS if resource in WALLS and RUNTIME_LABEL not in labels else Fate.ACCESS
+            tenant = tenant_in(ref.namespace)
             yield Trace(KUBERNETES, resource.kind, ref, owner, tenant, fate, KUBERNETES)
 
 
@@ -443,10 +349,20 @@ def _removals(trace: Trace, to: Backends) -> tuple[Change, ...]:
         case RealmPath() as client:
             owner = _attributes(to.keycloak.read(client)).get(REALM_OWNER_ATTRIBUTE)
             return (RealmDelete(client),) if owner == trace.owner else ()
-        case VaultPath() as at if trace.kind == _RECORD:
+        case VaultPath() as at if trace.kind == RECORD:
             return tuple(VaultDelete(VaultPath(at.namespace, f"{at.path}/{pod}")) for pod in to.vault.list(at))
+        case VaultPath() as at if trace.kind == GRANT:
+            grants = (VaultPath(at.namespace, f"{at.path}/{grant}") for grant in to.vault.scan(at))
+            return tuple(VaultDelete(grant) for grant in grants if is_path(grant.path))
+        case VaultPath() as at if trace.kind == ENTRY:
+            # unlike a uid, a name can have come back
+            return () if trace.owner in _places(to.kubernetes) else (VaultDelete(at),)
+        case VaultPath(namespace, path) as at if issues := ISSUES.get(trace.kind):
+            # no new ones, then none of the old; what cannot be revoked now is found by its leases again
+            return VaultDelete(at), VaultRevoke(VaultPath(namespace, f"{issues}/{path.rpartition('/')[2]}"))
         case VaultPath() as at:
-            return (VaultDelete(at),) if to.vault.read(at) is not None else ()
+            delete = VaultDeleteKey if trace.kind == KEY else VaultDelete
+            return (delete(at),) if to.vault.read(at) is not None else ()
 
 
 @dataclass(slots=True)
@@ -466,10 +382,6 @@ class _Parts:
             self.traces |= found
 
 
-def _order(trace: Trace) -> tuple[int, str]:
-    return KINDS.index((trace.system, trace.kind)), str(trace.at)
-
-
 def _gone_tenant(names: TenantNames, now: datetime.datetime) -> Manifest:
     """The Tenant that the remains are of, as it would be now: its deletion under way."""
     metadata = {
@@ -478,7 +390,8 @@ def _gone_tenant(names: TenantNames, now: datetime.datetime) -> Manifest:
         "generation": 1,
         "deletionTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    return {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "spec": {}}
+    status = {"adoptedUID": names.home} if names.home else {}
+    return {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "spec": {}, "status": status}
 
 
 def _gone_owner(trace: Trace) -> Manifest:
@@ -487,13 +400,14 @@ def _gone_owner(trace: Trace) -> Manifest:
     return {"apiVersion": RUNTIME.api_version, "kind": RUNTIME.kind, "metadata": metadata}
 
 
-def _runtime_names(live: Manifest) -> RuntimeNames:
-    metadata = live["metadata"]
-    return RuntimeNames(metadata["namespace"], metadata["name"], metadata["uid"])
+def _places(kubernetes: Kubernetes) -> frozenset[str]:
+    names = map(runtime_names, kubernetes.list(RUNTIME, ""))
+    return frozenset(place_of(runtime.namespace, runtime.runtime) for runtime in names)
 
 
-def _vault_mark(namespace: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return (namespace or {}).get("custom_metadata") or {}
+def _fate(mark: Mark) -> Fate:
+    """Of what holds an organization's data. Without a cluster it may be another's, which has yet to complete it."""
+    return Fate.KEPT if mark.keeps or not mark.cluster else Fate.TENANT
 
 
 def _attributes(representation: Mapping[str, Any] | None) -> Mapping[str, Any]:

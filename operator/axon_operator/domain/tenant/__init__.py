@@ -1,0 +1,1 @@
+"""What a Tenant becomes: one module for each of the three systems."""

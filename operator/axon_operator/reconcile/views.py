@@ -1,0 +1,233 @@
+"""What runtimes and bindings both must know of their surroundings."""
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from axon_operator.api.reasons import ConditionType, Reason
+from axon_operator.api.secretbinding import SecretBindingSpec
+from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
+from axon_operator.backends.kubernetes.port import Kubernetes
+from axon_operator.backends.vault.port import Vault
+from axon_operator.domain import binding as bindings
+from axon_operator.domain import consent, rotation
+from axon_operator.domain.binding import Surroundings
+from axon_operator.domain.governance import Profile
+from axon_operator.domain.issue import Issued, issued
+from axon_operator.domain.manifests import conditions_of, container_statuses
+from axon_operator.domain.names import KV_MOUNT, RUN_ANNOTATION, RuntimeNames, TenantNames
+from axon_operator.domain.platform import Platform
+from axon_operator.domain.resources import BINDING, POD, Manifest, VaultPath
+from axon_operator.domain.runtime.pods import run_id
+from axon_operator.domain.runtime.vault import served_path
+from axon_operator.reconcile.common import deleting, profile_of, tenant_of
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """What an object in a namespace must know of its tenant."""
+
+    names: TenantNames
+    spec: TenantSpec
+    profile: Profile | None
+    ready: bool
+    """The namespace's guards are in place."""
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a pod says of itself."""
+
+    revision: str | None
+    """The published name of the set of files that it serves; None before the first."""
+    expires: int | None = None
+    """Unix time at which the first of its credentials ends, if it gets no other one."""
+
+
+_DIGITS = 12
+"""More than a Unix time in seconds has, for as long as anybody cares."""
+
+
+def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
+    """The tenant of a namespace; None if it belongs to no living Tenant."""
+    found = tenant_of(kubernetes, namespace)
+    if found is None:
+        return None
+    names, live = found
+    conditions = conditions_of(live)
+    spec = TenantSpec.model_validate(live["spec"])
+    return TenantView(
+        names=names,
+        spec=spec,
+        profile=profile_of(kubernetes, spec),
+        ready=any(c["type"] == ConditionType.NAMESPACE_READY and c["status"] == "True" for c in conditions),
+        deleting=deleting(live),
+    )
+
+
+def is_short(runtime: Manifest) -> bool:
+    """Whether a runtime says that the tenant's quota has no room for its pods."""
+    conditions = conditions_of(runtime)
+    return any(c["reason"] == Reason.QUOTA_EXCEEDED for c in conditions)
+
+
+def published_revision(config: Manifest | None) -> str | None:
+    """The name in the ConfigMap under which a set of files is published to the pods."""
+    return ((config or {}).get("data") or {}).get("revision", "").strip() or None
+
+
+def every_binding(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[bindings.Binding, ...]:
+    """The runtime's bindings, also those that are being deleted."""
+    return tuple(as_binding(b) for b in kubernetes.referring(BINDING, namespace, runtime))
+
+
+def runtime_bindings(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[bindings.Binding, ...]:
+    """The runtime's bindings that are not being deleted."""
+    return staying(every_binding(kubernetes, namespace, runtime))
+
+
+def staying(bound: Iterable[bindings.Binding]) -> tuple[bindings.Binding, ...]:
+    """Those that are not being deleted."""
+    return tuple(b for b in bound if not b.deleting)
+
+
+def as_binding(live: Manifest) -> bindings.Binding:
+    """A SecretBinding as far as delivery is concerned."""
+    metadata = live["metadata"]
+    spec = SecretBindingSpec.model_validate(live["spec"])
+    return bindings.Binding(metadata["name"], metadata["uid"], metadata["creationTimestamp"], spec, deleting(live))
+
+
+def ask_for_grants(candidates: Iterable[bindings.Binding]) -> bool:
+    """Whether any binding asks for something that is a user's."""
+    return any(b.spec.source.grant for b in candidates)
+
+
+def surroundings(
+    names: RuntimeNames,
+    spec: WorkflowRuntimeSpec,
+    tenant: TenantView,
+    candidates: Sequence[bindings.Binding],
+    platform: Platform,
+    *,
+    job: Manifest | None = None,
+    pods: Sequence[Manifest] = (),
+) -> Surroundings:
+    """What the bindings of a runtime are judged by, and their credentials made from.
+
+    Args:
+        names: of the runtime.
+        spec: its own.
+        tenant: whose.
+        candidates: its bindings.
+        platform: the installation.
+        job: in which it runs to its end.
+        pods: all that it has, on their way out too; needed where bindings ask for grants.
+    """
+    grants = ask_for_grants(candidates)
+    program = consent.program(spec, {b.name: b.spec for b in candidates}) if grants else ""
+    return Surroundings(
+        names=names,
+        tenant=tenant.names,
+        runtime=spec,
+        consent=consent.Consent(
+            tenant.names.tenant,
+            names.uid,
+            consent.digest(program),
+            program=program,
+            tied=not grants or all(consent.runs(pod, spec) for pod in pods if not _is_over(pod)),
+        ),
+        databases=tuple(tenant.spec.vault.databases),
+        allowed=tenant.spec.network.egress,
+        cluster_cidrs=platform.cluster_cidrs,
+        profile=tenant.profile,
+        trust_domain=platform.trust_domain,
+        ended=job is not None and is_finished(job, run_id(spec)),
+    )
+
+
+def is_finished(job: Manifest, run: str) -> bool:
+    """Whether a Job has run what is to run now, to its end."""
+    return is_run(job, run) and has_ended(job)
+
+
+def is_run(job: Manifest, run: str) -> bool:
+    """Whether a Job is for that run."""
+    return bool((job["metadata"].get("annotations") or {}).get(RUN_ANNOTATION) == run)
+
+
+def has_ended(job: Manifest) -> bool:
+    """Whether a Job has come to an end, one way or the other."""
+    return is_over(job, "Complete") or is_over(job, "Failed")
+
+
+def is_over(job: Manifest, how: str) -> bool:
+    """Whether a Job is `Complete` or `Failed`."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == how and c["status"] == "True" for c in conditions)
+
+
+def kv_secrets(vault: Vault, around: Surroundings, candidates: Sequence[bindings.Binding]) -> bindings.Found:
+    """Which of the secrets that the bindings name are there, and their keys; no values (KV's subkeys)."""
+    found: dict[str, bindings.Secret | None] = {}
+    for path in sorted(bindings.kv_paths(candidates, around.consent)):
+        data = vault.read(VaultPath(around.tenant.vault_namespace, f"{KV_MOUNT}/subkeys/{path}")) or {}
+        subkeys, version = data.get("subkeys"), (data.get("metadata") or {}).get("version", 0)
+        found[path] = None if subkeys is None else bindings.Secret(frozenset(subkeys), version)
+    return found
+
+
+def delivered(
+    candidates: Sequence[bindings.Binding],
+    found: bindings.Found,
+    around: Surroundings,
+    *,
+    before: Mapping[str, rotation.Generation],
+    highest: Mapping[str, int],
+    now: datetime.datetime,
+) -> tuple[Issued, ...]:
+    """The bindings that are to be delivered, each with the generation that is to be current.
+
+    Args:
+        candidates: of the runtime.
+        found: what of their secrets is in the KV store.
+        around: by what they are judged.
+        before: the generations that were current, as the runtime's ConfigMap tells.
+        highest: of each binding, the last generation that OpenBao has anything of.
+        now: the time.
+    """
+    ready = bindings.deliverable(candidates, found, around)
+    orders = {b.name: bindings.order(b, around.databases) for b in ready}
+    return issued(ready, rotation.generations(ready, before, highest, orders, now), found, around)
+
+
+def consumers(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[Manifest, ...]:
+    """Pods that may hold files: their sidecar runs, or their workload has started, with whatever was there then."""
+    return tuple(pod for pod in kubernetes.referring(POD, namespace, runtime) if _consumes(pod))
+
+
+def served(vault: Vault, names: RuntimeNames, tenant: TenantNames, pods: Sequence[Manifest]) -> tuple[Served, ...]:
+    """What each pod has recorded."""
+    records = (vault.read(served_path(names, tenant, pod["metadata"]["uid"])) or {} for pod in pods)
+    return tuple(Served(record.get("revision"), _number(record.get("expires"))) for record in records)
+
+
+def _number(text: Any) -> int | None:
+    """A pod writes its record itself, so it can hold anything."""
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < _DIGITS else None
+
+
+def _is_over(pod: Manifest) -> bool:
+    return (pod.get("status") or {}).get("phase") in {"Failed", "Succeeded"}
+
+
+def _consumes(pod: Manifest) -> bool:
+    if deleting(pod) or _is_over(pod):
+        return False
+    states = {c["name"]: c for c in container_statuses(pod)}
+    sidecar, workload = states.get("credentials") or {}, states.get("workload") or {}
+    begun = workload.get("restartCount", 0) > 0 or {"running", "terminated"} & set(workload.get("state") or ())
+    return "running" in (sidecar.get("state") or {}) or bool(begun)
