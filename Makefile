@@ -44,15 +44,17 @@ format: sync  ## Formats the Python sources.
 generate: tools  ## Writes the CRDs and the reference anew from the models, and the install from the chart.
 	$(RUN) python -m axon_operator.api.crds
 	$(RUN) python -m axon_operator.api.docs
+	$(RUN) python -m axon_operator.cli.docs
 	manifests/install/render.sh
 
 check-generated: tools  ## Fails if `make generate` would change something.
 	$(RUN) python -m axon_operator.api.crds --check
 	$(RUN) python -m axon_operator.api.docs --check
+	$(RUN) python -m axon_operator.cli.docs --check
 	manifests/install/render.sh --check
 
 unit: sync  ## Tests of pure code.
-	$(PYTEST) tests/unit
+	$(PYTEST) --numprocesses auto tests/unit
 
 integration: up  ## Tests against single real servers.
 	$(PYTEST) tests/integration

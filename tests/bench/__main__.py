@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from axon_testbed.errors import BedError
-from bench import crashes, scenarios, soak
+from bench import bindings, crashes, scenarios, soak, tenants
 from bench.bed import Bed, bed
 from bench.options import Options
 from bench.population import NOBODY, Size, skewed, spread
@@ -54,11 +54,12 @@ _SPREAD: dict[str, scenarios.Scenario] = {
     "restart": lambda bed, options: scenarios.restart_and_noop(bed),
     "resync": lambda bed, options: scenarios.edits_during_resync(bed, options.edits),
     "hang": lambda bed, options: scenarios.edits_beside_a_hang(bed, options.edits),
+    "bindings": lambda bed, options: bindings.changed_bindings(bed),
 }
 _SKEWED: dict[str, scenarios.Scenario] = {
     "retries": lambda bed, options: scenarios.edits_beside_retries(bed, options.edits)
 }
-_BENCHES = (*_SPREAD, *_SKEWED)
+_BENCHES = (*_SPREAD, *_SKEWED, tenants.NAME)
 
 
 def _bench(options: Options, only: Sequence[str] | None) -> Iterator[Row]:
@@ -69,6 +70,9 @@ def _bench(options: Options, only: Sequence[str] | None) -> Iterator[Row]:
         with _bed(of_size(options.scale)) as running:
             for run in wanted:
                 yield from run(running, options)
+    if not only or tenants.NAME in only:
+        with _bed(NOBODY) as running:
+            yield from tenants.run(running, options)
 
 
 def _soak(options: Options, only: Sequence[str] | None) -> Iterator[Row]:

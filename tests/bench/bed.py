@@ -1,5 +1,6 @@
 """Everything a measurement needs: API server, OpenBao, Keycloak, the proxy, the operator, a settled population."""
 
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import yaml
 from axon_operator.backends.keycloak.adapter import KeycloakAdmin, KeycloakSettings
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.process.settings import Settings
-from axon_testbed import tools
+from axon_testbed import pki, tools
 from axon_testbed.layout import MANIFESTS, Layout
 from bench.audit import POLICY, AuditLog
 from bench.operator import Operator, chart_environment
@@ -30,7 +31,7 @@ _INSTALL: Final = MANIFESTS / "install"
 _DAY: Final = 86400
 """Lifetime of projected tokens here: there is no kubelet that would renew them."""
 _REALM_SECONDS: Final = 300
-"""For the import of a realm with its clients."""
+"""For a realm, or a part of its clients: a cold Keycloak on a busy machine was measured to need more than 60."""
 _ANYONE_READS_KEYS: Final = {
     "metadata": {"name": "anyone-reads-keys"},
     "roleRef": {
@@ -66,12 +67,14 @@ class Bed:
 def bed(folder: Path, size: Size) -> Iterator[Bed]:
     """Starts all of it and settles the population; the operator does not run yet."""
     with ExitStack() as stack:
-        proxy = Proxy({backend: free_port() for backend in Backend})
+        # a tenant's realm answers its users over https only
+        authority, tls = _certificate(folder)
+        proxy = Proxy({backend: free_port() for backend in Backend}, {Backend.KEYCLOAK: tls})
         stack.callback(proxy.stop)
         server = _start_kube(folder, stack)
         bao = _start_bao(folder / "openbao", server.kube, proxy, stack)
         keycloak = _start_keycloak(folder / "keycloak", server.kube, proxy, stack)
-        env = _environment(folder, server, bao, proxy)
+        env = {**_environment(folder, server, bao, proxy), "AXON_KEYCLOAK_CA_FILE": str(authority)}
         operator = Operator(folder, env)
         stack.callback(operator.stop)
         settings = _settings(env)
@@ -96,8 +99,17 @@ def say(text: str) -> None:
     print(f"▸ {text}", file=sys.stderr, flush=True)
 
 
+def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Of the proxy, and the file with its authority."""
+    layout = Layout(folder / "proxy")
+    pki.ensure_server(layout, "proxy", ("127.0.0.1",))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(layout.pki / "proxy.crt", layout.pki / "proxy.key")
+    return layout.pki / "ca.crt", context
+
+
 def _start_kube(folder: Path, stack: ExitStack) -> KubeServer:
-    """With the operator's rights and admission policies as they are installed."""
+    """With the operator's rights, admission policies and profiles as they are installed."""
     _ensure_programs()
     say("starting etcd and kube-apiserver")
     policy = folder / "audit-policy.yaml"
@@ -109,6 +121,7 @@ def _start_kube(folder: Path, stack: ExitStack) -> KubeServer:
     for name in ("crds", "namespace", "operator"):
         kubectl("apply", "--server-side", "-f", str(_INSTALL / f"{name}.yaml"))
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kubectl("apply", "--server-side", "-f", str(_INSTALL / "profiles.yaml"))
     kube.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", _ANYONE_READS_KEYS)
     return server
 
@@ -148,7 +161,7 @@ def _environment(folder: Path, server: KubeServer, bao: Bao, proxy: Proxy) -> di
     """The chart's, with the addresses and files of this place."""
     kube = server.kube
     installed = yaml.safe_load_all((_INSTALL / "operator.yaml").read_text())
-    (deployment,) = (m for m in installed if m and m["kind"] == "Deployment")
+    (deployment,) = (m for m in installed if m and (m["kind"], m["metadata"]["name"]) == ("Deployment", OPERATOR))
     keycloak = proxy.url(Backend.KEYCLOAK)
     vault_token, keycloak_token = folder / "vault-token", folder / "keycloak-token"
     vault_token.write_text(kube.token(OPERATOR_NAMESPACE, OPERATOR, VAULT_AUDIENCE, _DAY))
@@ -161,9 +174,10 @@ def _environment(folder: Path, server: KubeServer, bao: Bao, proxy: Proxy) -> di
         "AXON_VAULT_CA_FILE": str(bao.ca_file),
         "AXON_VAULT_TOKEN_FILE": str(vault_token),
         "AXON_KEYCLOAK_URL": keycloak,
-        "AXON_KEYCLOAK_CA_FILE": str(bao.ca_file),
         "AXON_KEYCLOAK_TOKEN_FILE": str(keycloak_token),
         "AXON_ISSUER": kube.issuer,
+        # there is no kubelet that would run one
+        "AXON_CANARY_INTERVAL": "0",
         "KUBECONFIG": str(server.kubeconfig(OPERATOR, kube.token(OPERATOR_NAMESPACE, OPERATOR, seconds=_DAY))),
     }
 
@@ -184,10 +198,14 @@ def _population(settings: Settings, kube: Kube, bao: Bao) -> Population:
     )
     keycloak = KeycloakAdmin(
         KeycloakSettings(
-            str(settings.keycloak_url).rstrip("/"), None, settings.keycloak_token_file, timeout=_REALM_SECONDS
+            str(settings.keycloak_url).rstrip("/"),
+            settings.keycloak_ca_file,
+            settings.keycloak_token_file,
+            timeout=_REALM_SECONDS,
         )
     )
-    return Population(kube, bao, vault, keycloak, settings.platform())
+    # what the operator made and what controllers made alike
+    return Population(kube.as_controllers(), bao, vault, keycloak, settings.platform())
 
 
 def _settings(env: dict[str, str]) -> Settings:
@@ -195,7 +213,7 @@ def _settings(env: dict[str, str]) -> Settings:
     prefix = "AXON_"
     fields = {name.removeprefix(prefix).lower(): value for name, value in env.items() if name.startswith(prefix)}
     parsed: dict[str, Any] = {
-        name: yaml.safe_load(value) if name.endswith(("labels", "cidrs")) else value
+        name: yaml.safe_load(value) if name.endswith(("labels", "cidrs", "hosts")) else value
         for name, value in fields.items()
         if name in Settings.model_fields
     }

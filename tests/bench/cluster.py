@@ -1,5 +1,6 @@
 """What a cluster's own controllers, its kubelet and the sidecars do for one tenant, where none of them is there."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from axon_operator.domain.names import STATUS_MOUNT, TenantNames
@@ -22,11 +23,12 @@ from axon_operator.domain.resources import (
 from axon_operator.domain.runtime import VAULT_AUDIENCE
 from axon_operator.domain.values import as_planned
 from bench.pods import pod_of, running
-from servers.bao import Bao
+from servers.bao import Bao, patiently
 from servers.kube import Kube
 
 IN_NAMESPACES: Final = tuple(r for r in RESOURCES.values() if r.namespaced and r not in {EVENT, LEASE})
 """The kinds that the operator makes, and pods."""
+_FORBIDDEN: Final = 403
 _COUNTS: Final = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
 
 
@@ -82,18 +84,30 @@ class Cluster:
         ]
         for pod in outdated:
             self._kube.delete(ref_of(pod))
-        missing = [pod for name, pod in wanted.items() if name not in live]
-        for pod in missing:
-            self._kube.set_status(ref_of(self._kube.create(pod)), running(pod))
+        refused = {name: self._start(pod) for name, pod in wanted.items() if name not in live}
         # not a list comprehension inside any(): every Deployment gets its status
-        counted = [self._count(deployment) for deployment in deployments]
-        return bool(outdated or missing or any(counted))
+        counted = [self._count(deployment, refused) for deployment in deployments]
+        return bool(outdated or any(why is None for why in refused.values()) or any(counted))
 
-    def _count(self, deployment: Manifest) -> bool:
-        count = deployment["spec"]["replicas"]
-        status = {"observedGeneration": deployment["metadata"]["generation"]}
+    def _start(self, pod: Manifest) -> str | None:
+        """Why the API server does not admit it."""
+        pods = f"/api/v1/namespaces/{self._tenant.namespace}/pods"
+        made = self._kube.call("POST", pods, pod, also=_FORBIDDEN)
+        if made["kind"] == "Status":
+            return str(made["message"])
+        self._kube.set_status(ref_of(made), running(pod))
+        return None
+
+    def _count(self, deployment: Manifest, refused: Mapping[str, str | None]) -> bool:
+        names = [pod_of(deployment, number)["metadata"]["name"] for number in range(deployment["spec"]["replicas"])]
+        failures = [why for name in names if (why := refused.get(name))]
+        status: dict[str, Any] = {"observedGeneration": deployment["metadata"]["generation"]}
         # the API server drops zeros
-        status |= dict.fromkeys(_COUNTS, count) if count else {}
+        if count := len(names) - len(failures):
+            status |= dict.fromkeys(_COUNTS, count)
+        if failures:
+            failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failures[0]}
+            status["conditions"] = [failure]
         if deployment.get("status") == status:
             return False
         self._kube.set_status(ref_of(deployment), status)
@@ -114,11 +128,12 @@ class Cluster:
             return False
         home = f"axon/{self._tenant.vault_namespace}"
         jwt = self._kube.token(account.namespace, principal, VAULT_AUDIENCE)
-        status, login = self._bao.log_in(home, principal, jwt)
+        status, login = patiently(lambda: self._bao.log_in(home, principal, jwt))
         if status != 200:
             return False
         record = f"{STATUS_MOUNT}/{principal}/{uid}"
-        status, _ = self._bao.call("POST", home, record, login["auth"]["client_token"], {"revision": published})
+        token = login["auth"]["client_token"]
+        status, _ = patiently(lambda: self._bao.call("POST", home, record, token, {"revision": published}))
         if status >= 400:
             return False
         self._served[uid] = published

@@ -13,7 +13,7 @@ def pod_of(deployment: Manifest, number: int, annotations: Mapping[str, str] | N
         "name": f"{deployment['metadata']['name']}-{number}",
         "namespace": deployment["metadata"]["namespace"],
         "labels": template["metadata"]["labels"],
-        "annotations": dict(annotations or {}),
+        "annotations": {**(template["metadata"].get("annotations") or {}), **(annotations or {})},
     }
     spec = {**template["spec"], "nodeName": "node"}
     return {"apiVersion": POD.api_version, "kind": POD.kind, "metadata": metadata, "spec": spec}

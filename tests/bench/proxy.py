@@ -14,9 +14,9 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Final
 
 _LIMIT: Final = 4 * 2**20
 _REALM: Final = re.compile(r"^(?:/admin)?/realms/([^/?]+)")
+_NAMESPACE: Final = re.compile(rb"(?im)^x-vault-namespace:[^\r]*\r\n")
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -45,6 +46,8 @@ class Mode(StrEnum):
     """Answered by the proxy with a status code."""
     RESET = "reset"
     """The connection is reset once the request has been read."""
+    NO_NAMESPACES = "no-namespaces"
+    """Passed on without OpenBao's namespace, as a server sees it that knows no namespaces (Vault CE)."""
     HALF_BODY = "half-body"
     """Passed on, and the connection ends in the middle of the answer."""
 
@@ -88,9 +91,10 @@ class _Upstream:
 class Proxy:
     """Runs in a thread of its own. Everything here may be called from any thread."""
 
-    def __init__(self, ports: dict[Backend, int]) -> None:
-        """`ports`: where clients find each backend."""
+    def __init__(self, ports: dict[Backend, int], tls: Mapping[Backend, ssl.SSLContext]) -> None:
+        """`ports`: where clients find each backend; `tls`: whom they find there over TLS."""
         self._ports = ports
+        self._tls = tls
         self._upstreams: dict[Backend, _Upstream] = {}
         self._faults: dict[Backend, Fault] = {}
         self._lifted = asyncio.Event()
@@ -99,12 +103,13 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         for backend, port in ports.items():
-            serve = asyncio.start_server(partial(self._client, backend=backend), "127.0.0.1", port, limit=_LIMIT)
+            client = partial(self._client, backend=backend)
+            serve = asyncio.start_server(client, "127.0.0.1", port, limit=_LIMIT, ssl=tls.get(backend))
             asyncio.run_coroutine_threadsafe(serve, self._loop).result(10)
 
     def url(self, backend: Backend) -> str:
         """What clients are told."""
-        return f"http://127.0.0.1:{self._ports[backend]}"
+        return f"{'https' if backend in self._tls else 'http'}://127.0.0.1:{self._ports[backend]}"
 
     def lead_to(self, backend: Backend, port: int, ca_file: Path | None = None) -> None:
         """Where the real server is; TLS if its authority is given."""
@@ -173,6 +178,8 @@ class Proxy:
                 return True
             case Mode.RESET:
                 return _reset(writer)
+            case Mode.NO_NAMESPACES:
+                return await self._pass(replace(message, head=_NAMESPACE.sub(b"", message.head)), writer, backend)
             case Mode.HALF_BODY:
                 return await self._pass(message, writer, backend, half=True)
 

@@ -144,7 +144,7 @@ def _restarted(bed: Bed) -> list[Row]:
     uid = bed.kube.get(child)["metadata"]["uid"]
     bed.audit.skip()
     bed.operator.freeze()
-    bed.kube.delete(child)
+    bed.kube.as_controllers().delete(child)
     generation = bed.kube.patch(edit.ref, {"spec": edit.spec})["metadata"]["generation"]
     bed.server.kill_apiserver()
     bed.server.compact()

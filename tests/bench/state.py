@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.domain.manifests import PLAN_ANNOTATION
-from axon_operator.domain.names import RUNTIME_AUTH_MOUNT, STATUS_MOUNT, RuntimeNames, TenantNames
+from axon_operator.domain.names import RUNTIME_AUTH_MOUNT, STATUS_MOUNT, USER_AUTH_MOUNT, RuntimeNames, TenantNames
 from axon_operator.domain.resources import NAMESPACE, TENANT, Manifest, RealmPath, Ref, ref_of
 from axon_operator.domain.runtime import keycloak_client_path
 from bench.cluster import IN_NAMESPACES
@@ -19,7 +19,22 @@ State = dict[str, Any]
 
 _KEPT: Final = ("name", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp")
 _SERVERS_OWN: Final = frozenset({"clusterIP", "clusterIPs", "lastTransitionTime"})
-_BAO_OWN: Final = frozenset({"accessor", "uuid"})
+_BAO_OWN: Final = frozenset({"accessor", "uuid", "certificate", "ca_chain"})
+_ACCESSOR: Final = re.compile(r"auth_jwt_[0-9a-f]+")
+_LOGIN_MOUNTS: Final = (RUNTIME_AUTH_MOUNT, USER_AUTH_MOUNT)
+_BAO_SINGLE: Final = (
+    "transit/config/keys",
+    "pki/config/crl",
+    "pki/config/issuers",
+    "pki/issuer/authority",
+    "pki/config/auto-tidy",
+    *(f"auth/{mount}/config" for mount in _LOGIN_MOUNTS),
+)
+_BAO_FOLDERS: Final = (
+    "sys/policies/acl",
+    *(f"auth/{mount}/role" for mount in _LOGIN_MOUNTS),
+    STATUS_MOUNT,
+)
 _KEYCLOAK_OWN: Final = frozenset({"client.secret.creation.time"})
 _REALM_PARTS: Final = (("clients",), ("identity-provider", "instances"), ("roles",), ("client-scopes",))
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,15 +87,18 @@ class Reader:
         for folder in ("sys/mounts", "sys/auth"):
             for mount, content in (self._bao.look("GET", home, folder) or {}).items():
                 yield f"{folder}/{mount}", _without(content, _BAO_OWN)
-        yield "auth config", self._bao.look("GET", home, f"auth/{RUNTIME_AUTH_MOUNT}/config")
-        for folder in ("sys/policies/acl", f"auth/{RUNTIME_AUTH_MOUNT}/role", STATUS_MOUNT):
+        for path in _BAO_SINGLE:
+            yield path, _without(self._bao.look("GET", home, path) or {}, _BAO_OWN)
+        for folder in _BAO_FOLDERS:
             for path in self._bao_paths(home, folder):
                 yield path, self._bao.look("GET", home, path)
+        for folder in ("pki/issuers", "pki/keys"):
+            yield f"number of {folder}", len((self._bao.look("LIST", home, folder) or {}).get("keys") or ())
         for path in self._bao_paths(home, "kv/metadata"):
             yield path, (self._bao.look("GET", home, path) or {}).get("current_version")
-        logins = self._bao.look("LIST", home, f"sys/leases/lookup/auth/{RUNTIME_AUTH_MOUNT}/login")
+        leases = self._bao.look("LIST", home, "sys/leases/lookup")
         # their number depends on how often a pod had to log in
-        yield "runtimes' logins", bool((logins or {}).get("keys"))
+        yield "leases", (leases or {}).get("keys")
 
     def _bao_paths(self, home: str, folder: str) -> Iterator[str]:
         """All that is below a folder."""
@@ -117,7 +135,7 @@ def normalised(state: Any, replaced: Mapping[str, str]) -> Any:
     text = json.dumps(state, sort_keys=True)
     for word in sorted(replaced, key=len, reverse=True):
         text = text.replace(word, replaced[word])
-    return json.loads(_TIME.sub("<time>", _UUID.sub("<uuid>", text)))
+    return json.loads(_TIME.sub("<time>", _ACCESSOR.sub("<accessor>", _UUID.sub("<uuid>", text))))
 
 
 def differences(clean: Any, other: Any, place: str = "") -> list[str]:

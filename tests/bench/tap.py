@@ -10,7 +10,9 @@ from axon_operator.backends.vault.port import Vault
 from axon_operator.domain.resources import ref_of
 from axon_operator.reconcile.engine.plan import Backends, System
 
-_READS: Final = frozenset({"get", "list", "referring", "read", "supports_namespaces"})
+_READS: Final = frozenset(
+    {"cluster", "get", "list", "referring", "read", "look_up", "find_user", "reaches_ldap", "supports_namespaces"}
+)
 """Of the three ports. Every other method counts as a write, so that a new one is not overlooked."""
 
 

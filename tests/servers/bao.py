@@ -2,8 +2,10 @@
 
 import os
 import secrets
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +37,28 @@ seal "static" {{
   current_key_id = "test"
   current_key = "file://{folder}/seal.key"
 }}
-audit "file" "main" {{
-  options {{
-    file_path = "{folder}/audit.log"
-    mode = "0600"
-  }}
-}}
+"""
+TELEMETRY = """
+telemetry {
+  prometheus_retention_time = "24h"
+  disable_hostname = true
+  prefix_filter = ["-vault.route"]
+}
 """
 
 Answer = tuple[int, Any]
 _NOT_FOUND = 404
+_TOO_MANY = 429
+_DAY = 86400
+_PATIENCE = 60
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What comes of a request once a rate quota has room for it, as sidecars and other patient clients see it."""
+    deadline = time.monotonic() + _PATIENCE
+    while (answer := ask())[0] == _TOO_MANY and time.monotonic() < deadline:
+        pass
+    return answer
 
 
 class Bao:
@@ -69,11 +83,39 @@ class Bao:
     def stop(self) -> None:
         self._process.stop()
 
-    def bootstrap(self, operator_uid: str) -> None:
+    def configure(self, devices: str, telemetry: str = TELEMETRY) -> None:
+        """Other audit devices and metrics than its own. Devices count when it reloads, metrics when it starts."""
+        shipped = TESTBED_CONFIG.read_text()
+        initialize = shipped[shipped.index('initialize "admin"') :]
+        (self.folder / "openbao.hcl").write_text(f"{self._config}{telemetry}{devices}{initialize}")
+
+    def reload(self) -> None:
+        """Reads its configuration again; not waited for."""
+        self._process.signal(signal.SIGHUP)
+
+    def audit_file(self, name: str) -> str:
+        """The declaration of an audit device that writes into a file."""
+        options = f'options {{\n  file_path = "{self.folder}/{name}.log"\n  mode = "0600"\n}}'
+        return f'audit "file" "{name}" {{\n{options}\n}}\n'
+
+    @contextmanager
+    def mute(self) -> Iterator[None]:
+        """It takes connections and says nothing."""
+        self._process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.signal(signal.SIGCONT)
+
+    def cpu_seconds(self) -> float:
+        """Used so far."""
+        return self._process.cpu_seconds()
+
+    def bootstrap(self, operator_uid: str, *, audit_check: str = "yes") -> None:
         """What an administrator does once, with the script that is shipped."""
         path = f"{self._binary.parent}:{os.environ['PATH']}"
         env = {"BAO_ADDR": self.address, "BAO_TOKEN": self._admin_token(), "BAO_CACERT": str(self.ca_file),
-               "HOME": str(self.folder), "PATH": path, "OPERATOR_UID": operator_uid}  # fmt: skip
+               "HOME": str(self.folder), "PATH": path, "OPERATOR_UID": operator_uid, "AUDIT_CHECK": audit_check}  # fmt: skip
         run(["sh", BOOTSTRAP], env, timeout=60)
 
     def admin(self, method: str, namespace: str, path: str, body: Any = None) -> Any:
@@ -100,6 +142,10 @@ class Bao:
         """As anyone, at the mount `k8s`."""
         return self.call("POST", namespace, "auth/k8s/login", body={"role": role, "jwt": jwt})
 
+    def as_admin(self, method: str, namespace: str, path: str, body: Any = None) -> Answer:
+        """As administrator of everything, whatever comes of it."""
+        return self.call(method, namespace, path, self._admin_token(), body)
+
     def _admin_token(self) -> str:
         if not self._admin or time.monotonic() > self._admin_until:
             status, answer = self.log_in("", "testbed-admin", self._kube.token("axon-testbed", "admin", "openbao"))
@@ -123,11 +169,11 @@ class Bao:
         (folder / "tls.crt").write_text(certificate)
         (folder / "tls.key").write_text(key)
         (folder / "seal.key").write_bytes(secrets.token_bytes(32))
-        shipped = TESTBED_CONFIG.read_text()
-        config = _CONFIG.format(folder=folder, port=self.port, cluster_port=free_port())
-        (folder / "openbao.hcl").write_text(config + shipped[shipped.index('initialize "admin"') :])
+        self._config = _CONFIG.format(folder=folder, port=self.port, cluster_port=free_port())
+        self.configure(self.audit_file("main"))
         (folder / "pod").mkdir()
-        (folder / "pod" / "token").write_text(self._kube.token("openbao", "openbao", self._kube.issuer))
+        # there is no kubelet that would renew it
+        (folder / "pod" / "token").write_text(self._kube.token("openbao", "openbao", self._kube.issuer, _DAY))
         (folder / "pod" / "ca.crt").write_bytes(self._kube.ca_file.read_bytes())
 
     def _command(self) -> list[str | Path]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -50,6 +51,10 @@ class KeycloakServer:
     def stop(self) -> None:
         self._process.stop()
 
+    def cpu_seconds(self) -> float:
+        """Used so far."""
+        return self._process.cpu_seconds()
+
     def bootstrap(self) -> None:
         """What an administrator does once, with the script that is shipped."""
         url = f"https://127.0.0.1:{self._https_port}"
@@ -60,6 +65,20 @@ class KeycloakServer:
             # a cold Keycloak on a busy machine can need longer than the script waits
             attempts=4,
         )
+
+    def admin(self, method: str, path: str, body: Any = None) -> Any:
+        """As administrator of everything, `path` below the admin API's realms; the answer's JSON, or None."""
+        url = f"http://127.0.0.1:{self.http_port}"
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": "temporary", "password": self._password}
+        with requests.Session() as http:
+            http.trust_env = False
+            login = http.post(f"{url}/realms/master/protocol/openid-connect/token", data=form, timeout=60)
+            bearer = {"Authorization": f"Bearer {login.json()['access_token']}"}
+            answer = http.request(
+                method, f"{url}/admin/realms/{path}".rstrip("/"), headers=bearer, json=body, timeout=60
+            )
+        assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
 
     def _command(self, home: Path, public_url: str) -> list[str | Path]:
         return [
@@ -73,7 +92,8 @@ class KeycloakServer:
             f"--https-certificate-file={self._folder}/tls.crt",
             f"--https-certificate-key-file={self._folder}/tls.key",
             f"--hostname={public_url}",
-            f"--truststore-paths={self._kube.ca_file}",
+            # its own authority too: tests let other servers prove themselves with it
+            f"--truststore-paths={self._kube.ca_file},{self.ca_file}",
             f"--db-url=jdbc:h2:file:{self._folder}/database;NON_KEYWORDS=VALUE",
         ]
 

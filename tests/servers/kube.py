@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,17 @@ class Kube:
     port: int
     ca_file: Path
     admin_token: str
+    controllers_token: str
     issuer: str = ISSUER
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @property
     def address(self) -> str:
         return f"https://127.0.0.1:{self.port}"
+
+    def as_controllers(self) -> "Kube":
+        """Requests of Kubernetes' own controllers, whom no admission policy of the operator's chart concerns."""
+        return replace(self, admin_token=self.controllers_token, _local=threading.local())
 
     def service_account(self, namespace: str, name: str) -> str:
         """Create it, and its namespace; its uid."""
@@ -85,11 +90,21 @@ class Kube:
         made: Manifest = self.call("POST", _path(ref.resource, ref.namespace), manifest)
         return made
 
+    def accepts(self, manifest: Manifest) -> bool:
+        """Whether it would be created, by all that the API server checks."""
+        ref = ref_of(manifest)
+        return self._request("POST", f"{_path(ref.resource, ref.namespace)}?dryRun=All", manifest).status_code == 201
+
     def patch(self, ref: Ref, body: Any) -> Manifest:
         """A JSON merge patch."""
         path = _path(ref.resource, ref.namespace, ref.name)
         changed: Manifest = self.call("PATCH", path, body, content="application/merge-patch+json")
         return changed
+
+    def try_patch(self, ref: Ref, patch: Any) -> bool:
+        """Whether the API server takes a JSON patch."""
+        path = _path(ref.resource, ref.namespace, ref.name)
+        return self._request("PATCH", path, patch, "application/json-patch+json").status_code == 200
 
     def set_status(self, ref: Ref, status: Mapping[str, Any]) -> None:
         """Replace the status, as a controller or the kubelet would."""
@@ -147,7 +162,7 @@ class KubeServer:
         self._binaries = Layout.from_environment().bin
         port = free_port()
         issuer = f"https://127.0.0.1:{port}" if own_issuer else ISSUER
-        self.kube = Kube(port, folder / "ca.crt", secrets.token_hex(16), issuer)
+        self.kube = Kube(port, folder / "ca.crt", secrets.token_hex(16), secrets.token_hex(16), issuer)
         self.audit_log = folder / "audit.log"
         self._write_files()
         self._endpoint, peers = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
@@ -221,7 +236,9 @@ class KubeServer:
         (folder / "apiserver.crt").write_text(certificate)
         (folder / "apiserver.key").write_text(key)
         (folder / "sa.key").write_bytes(_signing_key())
-        (folder / "tokens.csv").write_text(f"{self.kube.admin_token},admin,admin,system:masters\n")
+        users = {self.kube.admin_token: "admin", self.kube.controllers_token: "system:kube-controller-manager"}
+        lines = (f"{token},{user},{user},system:masters\n" for token, user in users.items())
+        (folder / "tokens.csv").write_text("".join(lines))
 
     def _command(self, audit_policy: Path | None) -> list[str | Path]:
         folder = self.folder

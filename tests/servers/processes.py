@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 60
+_TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 30
 _RETRY_SECONDS = 5
 
@@ -66,6 +67,10 @@ class Process:
         running = self._running
         return running.pid if running is not None and running.poll() is None else None
 
+    def cpu_seconds(self) -> float:
+        """Used so far, by it and the programs that it has started; it must run."""
+        return sum(map(_cpu_seconds, _family(self._running.pid if self._running else 0)))
+
     def start(self, ready: Callable[[], bool]) -> None:
         """Start, and wait until it is ready.
 
@@ -102,3 +107,15 @@ class Process:
         if number is signal.SIGKILL:
             self._running.wait()
             self._running = None
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _cpu_seconds(pid: int) -> float:
+    # the command in parentheses may hold spaces
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS

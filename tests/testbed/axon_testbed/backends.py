@@ -13,7 +13,9 @@ from axon_testbed.progress import step
 HAND = "axon-testbed"
 _TESTBED = MANIFESTS / "testbed"
 _NAMESPACES = ("openbao", "keycloak", HAND)
-_SERVERS = {"openbao": "openbao", "keycloak": "keycloak", "postgres": "keycloak"}
+_SERVICES = {"openbao": "openbao", "keycloak": "keycloak", "postgres": "keycloak"}
+DATABASE = "203.0.113.10"
+"""Where the tests run a database that is none of the cluster's: an address that is given to nobody."""
 _WORKLOADS = {"statefulset/openbao": "openbao", "deployment/keycloak": "keycloak"}
 _JOBS = ("openbao-bootstrap", "keycloak-bootstrap")
 _TEMPORARY_ADMIN = "keycloak-temporary-admin"
@@ -61,8 +63,9 @@ def _certificates(cluster: Cluster) -> list[dict[str, Any]]:
     objects: list[dict[str, Any]] = [
         _object("ConfigMap", namespace, "backend-ca", {"data": {"ca.crt": authority}}) for namespace in _NAMESPACES
     ]
-    for server, namespace in _SERVERS.items():
-        certificate, key = pki.ensure_server(cluster.layout, server, pki.service_names(server, namespace))
+    servers = [(name, namespace, pki.service_names(name, namespace)) for name, namespace in _SERVICES.items()]
+    for server, namespace, hosts in (*servers, ("database", HAND, (DATABASE,))):
+        certificate, key = pki.ensure_server(cluster.layout, server, hosts)
         content = {"tls.crt": certificate.encode(), "tls.key": key.encode()}
         objects.append(_secret(namespace, f"{server}-tls", content, kind="kubernetes.io/tls"))
     return objects

@@ -33,8 +33,8 @@ _IMAGES = (
     pins.OPENBAO_IMAGE,
     pins.POSTGRES_IMAGE,
     pins.KEYCLOAK_IMAGE,
+    pins.ENVOY_IMAGE,
 )
-_EXTRAS = {"envoy": pins.ENVOY_IMAGE}
 
 Parameters = ParamSpec("Parameters")
 
@@ -58,16 +58,12 @@ def up(
     existing: Annotated[
         bool, typer.Option("--existing", help="Use the cluster of KUBECONFIG (also: AXON_TESTBED=existing).")
     ] = False,
-    extras: Annotated[list[str] | None, typer.Option("--with", help="Also load an image: envoy.")] = None,
 ) -> None:
     """Bring up the cluster with OpenBao, Keycloak and the operator's image. Run again, it does what is missing."""
     layout = Layout.from_environment()
-    unknown = set(extras or []) - set(_EXTRAS)
-    if unknown:
-        raise BedError(f"No such extra: {', '.join(sorted(unknown))}. There is: {', '.join(_EXTRAS)}.")
     with step("test bed up"), exclusive(layout):
         _client_tools(layout)
-        bed = _existing(layout) if existing or _wants_existing() else _kind(layout, extras or [])
+        bed = _existing(layout) if existing or _wants_existing() else _kind(layout)
         backends.deploy(bed)
         enforcement.prove(bed)
         cluster.wait_for_system(bed)
@@ -91,10 +87,10 @@ def _existing(layout: Layout) -> Cluster:
     return bed
 
 
-def _kind(layout: Layout, extras: list[str]) -> Cluster:
+def _kind(layout: Layout) -> Cluster:
     daemon = docker.ensure(layout)
     node.ensure_image(layout, daemon)
-    wanted = {name: images.obtain(layout, daemon, name) for name in (*_IMAGES, *(_EXTRAS[e] for e in extras))}
+    wanted = {name: images.obtain(layout, daemon, name) for name in _IMAGES}
     wanted[pins.OPERATOR_IMAGE] = images.build_operator(layout, daemon)
     bed = cluster.ensure(layout, daemon)
     cluster.load(daemon, wanted)

@@ -58,6 +58,8 @@ def ensure_server(layout: Layout, name: str, hosts: Sequence[str]) -> tuple[str,
             .add_extension(x509.SubjectAlternativeName([_san(host) for host in hosts]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            # all authorities have one name: in a file with several of them this tells which
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
         )
         _write(certificate, key, built, private)
