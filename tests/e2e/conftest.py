@@ -7,6 +7,7 @@ import pytest
 
 from e2e.support import operator
 from e2e.support.cluster import Cluster
+from e2e.support.database import Database
 from e2e.support.tenants import Tenants
 from e2e.support.traces import OperatorLog
 
@@ -15,7 +16,10 @@ ORDER = (
     "kubectl",
     "bad_input",
     "attacks",
+    "isolation",
     "lifecycle",
+    "people",
+    "bindings",
     "audit",
     "leader",
     "quiet",
@@ -56,6 +60,14 @@ def operator_log(cluster: Cluster) -> Iterator[OperatorLog]:
 def canary() -> str:
     """The recognizable part of every secret value of this run."""
     return f"canary{secrets.token_hex(12)}"
+
+
+@pytest.fixture(scope="session")
+def database(cluster: Cluster) -> Iterator[Database]:
+    """A PostgreSQL, for as long as a test needs one."""
+    made = Database(cluster)
+    yield made
+    made.remove()
 
 
 @pytest.fixture(scope="module")

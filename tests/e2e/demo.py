@@ -62,6 +62,11 @@ class Stage:
         """kubectl as if someone typed it."""
         return Kubectl(KUBECONFIG, self.echo)
 
+    @property
+    def glass(self) -> Kubectl:
+        """The same as an administrator who has broken the glass: nobody else gets into a runtime's pod."""
+        return self.kubectl.breaking_glass()
+
     def echo(self, text: str) -> None:
         """A command, or what it printed."""
         if text.startswith("$ "):
@@ -141,6 +146,7 @@ def apply_samples(stage: Stage, value: str) -> None:
     stage.section("Two organizations", "Each gets a namespace, an OpenBao namespace and a Keycloak realm.")
     kubectl("apply", "-k", str((SAMPLES / "tenants").relative_to(REPOSITORY)))
     kubectl("wait", "--for=condition=Ready", "axt", ACME, GLOBEX, "--timeout=180s", timeout=200)
+    stage.cluster.break_glass(ACME, GLOBEX)
     stage.section(
         "A credential in each organization's OpenBao",
         f"Written by the organization, at kv/org/{SECRET_PATH}. No Kubernetes object will ever hold it.",
@@ -168,7 +174,10 @@ def all_ready(stage: Stage) -> None:
 
 def credential_is_a_file(stage: Stage, pod: Pod, value: str) -> None:
     """The credential in acme's pod."""
-    stage.section("The credential is a file in acme's pod", "On a memory volume that the workload can only read.")
+    stage.section(
+        "The credential is a file in acme's pod",
+        "On a memory volume that the workload can only read. Nobody gets into a pod without breaking the glass: hence --as.",
+    )
     shown = in_workload(stage, pod, "cat", f"/var/run/axon/secrets/{SECRET_FILE}")
     stage.expect("acme's pod holds acme's credential", "yes", yes(value in shown))
     volume = in_workload(stage, pod, "grep", "/var/run/axon/secrets", "/proc/mounts")
@@ -202,7 +211,7 @@ def bao_read(stage: Stage, pod: Pod, tenant: str) -> str:
         "BAO_TOKEN=$(bao write -field=token auth/$AUTH_MOUNT/login role=$ROLE jwt=@$JWT) "
         f"bao read -namespace={namespace} -field=metadata kv/data/org/{SECRET_PATH}"
     )
-    done = stage.kubectl.exec(pod.namespace, pod.name, "credentials", "sh", "-c", script)
+    done = stage.glass.exec(pod.namespace, pod.name, "credentials", "sh", "-c", script)
     if done.ok:
         return "allowed"
     return "permission denied" if "permission denied" in done.output else done.output.strip()
@@ -215,7 +224,7 @@ def refused_by_the_network(stage: Stage, attacker: Pod, victim: Pod) -> None:
     )
     stage.expect("globex's pod reaches acme's pod", "no", yes(shown_reach(stage, attacker, victim)))
     for tenant in (ACME, GLOBEX):
-        stage.kubectl.apply(lifted(tenant))
+        stage.glass.apply(lifted(tenant))
     reached = eventually(lambda: stage.cluster.reaches(attacker, victim.ip))
     shown_reach(stage, attacker, victim)
     stage.expect("the same with the network policies lifted", "yes", yes(reached))
@@ -228,7 +237,7 @@ def refused_by_the_network(stage: Stage, attacker: Pod, victim: Pod) -> None:
 def shown_reach(stage: Stage, attacker: Pod, victim: Pod) -> bool:
     """Whether one pod reaches another, from a command on the screen."""
     url = f"http://{victim.ip}:8080/"
-    done = stage.kubectl.exec(attacker.namespace, attacker.name, "workload", "timeout", "3", "wget", "-qO-", url)
+    done = stage.glass.exec(attacker.namespace, attacker.name, "workload", "timeout", "3", "wget", "-qO-", url)
     return done.ok
 
 
@@ -236,6 +245,17 @@ def lifted(tenant: str) -> Json:
     """A policy that opens a tenant's namespace."""
     metadata = {"name": "lifted", "namespace": f"axon-{tenant}"}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": EVERYONE}
+
+
+def isolated(stage: Stage) -> None:
+    """What the canary found, which has been trying all the while."""
+    stage.section(
+        "A canary keeps trying to cross into each tenant", "What has just been shown once is proven all the time."
+    )
+    told = stage.cluster.wait_condition(tenant_ref(ACME), "Isolated", "True", timeout=60)
+    jsonpath = "jsonpath={.status.conditions[?(@.type=='Isolated')].message}"
+    stage.kubectl("get", "tenant.axonos.ai", ACME, "-o", jsonpath)
+    stage.expect("acme's condition Isolated", "True", told["status"])
 
 
 def refused_by_the_realm(stage: Stage) -> None:
@@ -304,8 +324,8 @@ def openings(stage: Stage) -> str:
     """What of acme works."""
     cluster, namespace = stage.cluster, f"axon-{ACME}"
     principal = cluster.principal(ACME)
-    for_vault = cluster.kubectl.token(namespace, principal, VAULT_AUDIENCE)
-    for_realm = cluster.kubectl.token(namespace, principal, realm_issuer(ACME))
+    for_vault = cluster.glass.token(namespace, principal, VAULT_AUDIENCE)
+    for_realm = cluster.glass.token(namespace, principal, realm_issuer(ACME))
     vault = cluster.openbao.login(principal, for_vault, namespace=cluster.vault_namespace(ACME)).ok
     realm = cluster.keycloak.login(f"axon-{ACME}", for_realm).ok
     return f"vault: {yes(vault)}, realm: {yes(realm)}, pods: {len(cluster.pods(ACME))}"
@@ -356,7 +376,7 @@ def eventually(probe: Callable[[], bool], seconds: float = 30) -> bool:
 
 def in_workload(stage: Stage, pod: Pod, *command: str) -> str:
     """What a command in the workload's container prints, on the screen too."""
-    return stage.kubectl.exec(pod.namespace, pod.name, "workload", *command).stdout
+    return stage.glass.exec(pod.namespace, pod.name, "workload", *command).stdout
 
 
 def diagnose(stage: Stage) -> None:
@@ -386,6 +406,7 @@ def play(stage: Stage) -> None:
     refused_by_openbao(stage, globex)
     refused_by_the_network(stage, globex, acme)
     refused_by_the_realm(stage)
+    isolated(stage)
     value = rotated(stage, acme)
     suspended_and_resumed(stage, value)
     deleted(stage)

@@ -108,8 +108,8 @@ def test_a_foreign_realm_takes_neither_a_pods_token_nor_an_access_token(
     assert cluster.keycloak.login("master", token).status in {400, 401}
     # with the audience that the victim's realm asks for, only the subject is wrong
     account = (f"axon-{attacker}", cluster.principal(attacker))
-    assert cluster.keycloak.login(f"axon-{attacker}", cluster.kubectl.token(*account, realm_issuer(attacker))).ok
-    aimed = cluster.kubectl.token(*account, realm_issuer(victim))
+    assert cluster.keycloak.login(f"axon-{attacker}", cluster.glass.token(*account, realm_issuer(attacker))).ok
+    aimed = cluster.glass.token(*account, realm_issuer(victim))
     for client in ("", cluster.principal(attacker), cluster.principal(victim)):
         assert cluster.keycloak.login(f"axon-{victim}", aimed, client=client).status in {400, 401}
     assert cluster.keycloak.userinfo(f"axon-{victim}", access).status in {401, 403}
@@ -123,7 +123,7 @@ def test_a_foreign_pod_cannot_be_reached_at_its_address(cluster: Cluster, pair: 
     pod, target = cluster.pod(attacker), cluster.pod(victim).ip
     assert not cluster.reaches(pod, target)
     lift = [network_policy(f"axon-{name}", "lifted", EVERYONE) for name in pair]
-    cluster.kubectl.apply(*lift)
+    cluster.glass.apply(*lift)
     until_true("without the policies the pod is reached", lambda: cluster.reaches(pod, target), timeout=30)
     for name in pair:
         cluster.kubectl("-n", f"axon-{name}", "delete", "networkpolicy", "lifted")
@@ -145,20 +145,20 @@ def test_a_service_account_recreated_under_the_same_name_gets_nothing(cluster: C
     vault = cluster.vault_namespace(victim)
 
     def login() -> int:
-        jwt = cluster.kubectl.token(namespace, account, VAULT_AUDIENCE)
+        jwt = cluster.glass.token(namespace, account, VAULT_AUDIENCE)
         return cluster.openbao.login(account, jwt, namespace=vault).status
 
     assert login() == 200
     operator.switch_off(cluster)  # else it could win the race for the name
     try:
-        cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
-        cluster.kubectl("-n", namespace, "create", "serviceaccount", account)
+        cluster.glass("-n", namespace, "delete", "serviceaccount", account)
+        cluster.glass("-n", namespace, "create", "serviceaccount", account)
         assert login() in {400, 403}, "the name alone lets someone in"
     finally:
         operator.switch_on(cluster)
     cluster.wait_condition(runtime_ref(victim), "Stalled", "True", "NameTaken")
     assert login() in {400, 403}, "the operator let the impostor in"
-    cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
+    cluster.glass("-n", namespace, "delete", "serviceaccount", account)
     cluster.request_reconcile(runtime_ref(victim), "impostor-gone")
     cluster.wait_ready(runtime_ref(victim))
     assert login() == 200
@@ -178,10 +178,10 @@ def test_a_service_account_recreated_with_copied_marks_is_replaced_and_gets_noth
     marks = {name: live()[name] for name in ("labels", "annotations")}
     operator.switch_off(cluster)  # else it could win the race for the name
     try:
-        cluster.kubectl("-n", namespace, "delete", "serviceaccount", account)
+        cluster.glass("-n", namespace, "delete", "serviceaccount", account)
         metadata = {"name": account, "namespace": namespace, **marks}
-        cluster.kubectl.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-        impostor, jwt = live()["uid"], cluster.kubectl.token(namespace, account, VAULT_AUDIENCE)
+        cluster.glass.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        impostor, jwt = live()["uid"], cluster.glass.token(namespace, account, VAULT_AUDIENCE)
         assert live()["labels"] == marks["labels"]
         assert cluster.openbao.login(account, jwt, namespace=vault).status in {400, 403}
     finally:
@@ -195,7 +195,7 @@ def test_a_service_account_recreated_with_copied_marks_is_replaced_and_gets_noth
     until_true("the operator makes its own account", replaced)
     cluster.wait_ready(runtime_ref(victim))
     assert cluster.openbao.login(account, jwt, namespace=vault).status in {400, 403}, "the impostor's token works"
-    jwt = cluster.kubectl.token(namespace, account, VAULT_AUDIENCE)
+    jwt = cluster.glass.token(namespace, account, VAULT_AUDIENCE)
     until_true("the new account logs in", lambda: cluster.openbao.login(account, jwt, namespace=vault).ok, timeout=15)
 
 
@@ -314,8 +314,8 @@ def test_a_tenants_admin_cannot_edit_the_default_deny_policy(cluster: Cluster, p
     added = network_policy(namespace, "open", EVERYONE)
     refusal = cluster.kubectl.run(*eve, "create", "-f", "-", stdin=json.dumps(added))
     assert "forbidden" in refusal.stderr.lower()
-    # the same edit by the cluster's admin goes through, and the operator undoes it
-    cluster.kubectl("-n", namespace, "patch", policy, "--type=merge", "-p", opened)
+    # the same edit by an administrator who breaks the glass goes through, and the operator undoes it
+    cluster.glass("-n", namespace, "patch", policy, "--type=merge", "-p", opened)
     until_true("the operator closes it again", lambda: is_closed(cluster, namespace), timeout=60)
     stays("closed", lambda: is_closed(cluster, namespace), seconds=2)
 

@@ -49,6 +49,7 @@ BAD: list[Bad] = [
     ("Tenant", "a name with a path in it", name("a/../master"), "invalid resource name"),
     ("WorkflowRuntime", "a name that is too long", name(LONG), "at most 40 characters"),
     ("SecretBinding", "a name that is too long", name(LONG), "at most 40 characters"),
+    ("Tenant", "a deletion policy that there is not", spec(deletionPolicy="Keep"), "spec.deletionPolicy"),
     # -- paths
     ("SecretBinding", "a path that climbs out", path("billing/../../users/x"), "spec.source.kv.path"),
     ("SecretBinding", "a path that begins with dots", path("../users/x"), "spec.source.kv.path"),
@@ -61,7 +62,7 @@ BAD: list[Bad] = [
     ("SecretBinding", "a file outside of its folder", spec(delivery=samples.file("../../etc/passwd")), "file.path"),
     ("SecretBinding", "a hidden file", spec(delivery=samples.file(".profile")), "file.path"),
     # -- sources and deliveries
-    ("SecretBinding", "two sources", spec(source={**samples.kv("a"), "pki": {}}), "unknown field"),
+    ("SecretBinding", "two sources", spec(source={**samples.kv("a"), "pki": {}}), "must have at most 1 item"),
     ("SecretBinding", "no source", spec(source={}), "spec.source"),
     ("SecretBinding", "no delivery", spec(delivery={}), "spec.delivery"),
     (
@@ -117,9 +118,22 @@ BAD: list[Bad] = [
     ("Tenant", "too small a ceiling for memory", spec(limits={"maxMemory": "191Mi"}), "must be at least 192Mi"),
     # -- networks
     ("Tenant", "everything", spec(network={"egress": [egress("0.0.0.0/0")]}), "too wide"),
+    (
+        "Tenant",
+        "ingress from another tenant",
+        spec(network={"ingress": {"namespaces": ["axon-globex"]}}),
+        "no tenant reaches another",
+    ),
     ("Tenant", "the instance's metadata", spec(network={"egress": [egress("169.254.169.254/32")]}), "link-local"),
     ("WorkflowRuntime", "a range that is none", spec(egress=[egress("300.0.0.0/8")]), "IPv4 CIDR"),
     # -- typing errors
+    ("Tenant", "a group without its path", spec(vault={"admins": ["keepers"]}), "spec.vault.admins[0]"),
+    (
+        "Tenant",
+        "a database by its address",
+        spec(vault={"databases": [{"host": "x:1"}]}),
+        "spec.vault.databases[0].host",
+    ),
     ("Tenant", "a misspelt field", spec(displayname="Acme"), 'unknown field "spec.displayname"'),
     ("WorkflowRuntime", "a misspelt field", spec(imgae="x:1"), 'unknown field "spec.imgae"'),
 ]

@@ -3,7 +3,6 @@
 import os
 import random
 import secrets
-import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -26,22 +25,6 @@ LONGEST = 2.5
 def seed() -> int:
     """Of the moments; AXON_E2E_SEED repeats those of an earlier run."""
     return int(os.environ.get("AXON_E2E_SEED") or secrets.randbelow(10**6))
-
-
-def kill(cluster: Cluster, after: float) -> None:
-    """Kills the leader's process with signal 9 after a time; waits until it runs again, and a process leads."""
-    leader, before = operator.holder(cluster), operator.restarts(cluster)
-    process = cluster.node.main_process(operator.container(operator.pod(cluster))["containerID"])
-    time.sleep(after)
-    cluster.node.signal(process, "KILL")
-
-    def started_again() -> None:
-        states = [operator.container(p)["state"] for p in operator.pods(cluster)]
-        if operator.restarts(cluster) != before + 1 or any("running" not in state for state in states):
-            raise Unmet(f"{operator.restarts(cluster) - before} restarts, {states}")
-
-    until("the kubelet starts the operator again", started_again, timeout=60)
-    operator.wait_led(cluster, after=leader)
 
 
 def uids(cluster: Cluster) -> set[str]:
@@ -87,7 +70,7 @@ def test_killed_ten_times_during_the_applies_everything_becomes_ready_and_nothin
         manifests = next(steps)
         if manifests:
             cluster.kubectl.apply(*manifests)
-        kill(cluster, moment)
+        operator.kill(cluster, moment)
     assert next(steps, None) is None, "an apply without a kill"
     assert uids(cluster) == pods
     assert operator.restarts(cluster) - before == KILLS

@@ -8,19 +8,27 @@ import pytest
 
 from e2e.support import operator, samples
 from e2e.support.cluster import Cluster, binding_ref, runtime_ref, tenant_ref
+from e2e.support.database import Database
+from e2e.support.house import ACCOUNT, ACCOUNT_FILE, CERTIFICATE_FILE, TO_THE_DATABASE, House, granted, variable
 from e2e.support.kubectl import Json
 from e2e.support.settings import TESTBED_NAMESPACE
 from e2e.support.tenants import SECRET_FILE, SECRET_KEY, SECRET_PATH, Tenants
 from e2e.support.traces import (
+    KUBERNETES_AUDIT,
+    VAULT_AUDIT,
     OperatorLog,
     audit_lines,
     contains,
+    encodings,
+    etcd,
     etcd_files_with,
     etcd_keys_with,
     events,
     metrics,
     metrics_of,
+    vault_sh,
 )
+from e2e.support.user import User
 from e2e.support.waiting import until_true
 
 PLANT = "planted"
@@ -84,52 +92,126 @@ def planted(cluster: Cluster) -> Iterator[str]:
         cluster.kubectl("-n", TESTBED_NAMESPACE, "delete", kind, PLANT)
 
 
+@pytest.fixture(scope="module")
+def house(cluster: Cluster, database: Database, tenants: Tenants) -> House:
+    """A tenant in which every kind of credential is made."""
+    return House.open(cluster, database, tenants, "tattler")
+
+
+@pytest.fixture(scope="module")
+def values(house: House, tenants: Tenants, errors: str, canary: str) -> list[str]:
+    """All that may be nowhere: the canary, and what OpenBao made and pods held, one generation after the other."""
+    house.declare("agent", replicas=0)
+    name = house.tenant
+    house.cluster.write_secret(name, "odd", key=f"it's {tenants.value()}")
+    odd = {"source": samples.kv("odd"), "delivery": variable("ODD", "key"), "runtimeRef": {"name": "odd"}}
+    variables = {"source": {"generated": {}}, "delivery": variable("PEPPER", "value")}
+    house.declare("odd")
+    house.cluster.kubectl.apply(samples.binding(name, "odd", **odd), samples.binding(name, "env", **variables))
+    house.edit(runtime_ref(name), replicas=1)
+    house.cluster.wait_ready(runtime_ref(name), binding_ref(name, "env"))
+    alice = User.new(house.cluster, name, "alice")
+    rotation: Json = {"rotation": {"overlap": "1s"}}
+    house.cluster.kubectl.apply(
+        samples.binding(name, "grant", source=granted(alice), delivery=samples.file("grant.json"))
+    )
+    house.cluster.wait_condition(binding_ref(name, "grant"), "Ready", "False", "ConsentMissing")
+    alice.grants("agent", "github/token", {"token": tenants.value()})
+    refs = [
+        house.bind("orders", ACCOUNT, ACCOUNT_FILE, egress=TO_THE_DATABASE, **rotation),
+        house.bind("tls", {"pki": {}}, CERTIFICATE_FILE, **rotation),
+        house.bind("key", {"generated": {}}, {"file": {"path": "key", "format": "raw"}}, **rotation),
+    ]
+    house.cluster.wait_ready(binding_ref(name, "grant"))
+    assert canary in (house.read("grant.json") or "")
+    found = [canary, house.variables("agent")["PEPPER"]]
+    for _ in range(2):
+        found += [house.account()[1], house.read("key") or "", private_key(house.read("tls.pem") or "")]
+        house.rotate(*refs)
+    assert all(len(value) >= 20 for value in found)
+    assert len(set(found)) == len(found)
+    return found
+
+
+def private_key(pem: str) -> str:
+    """A piece of it that no other key has."""
+    header, line = pem.splitlines()[:2]
+    assert "PRIVATE KEY" in header
+    return line[24:64]
+
+
 def test_the_canary_is_where_it_belongs(cluster: Cluster, errors: str, canary: str) -> None:
     assert canary in (cluster.delivered(cluster.pod(errors), SECRET_FILE) or "")
 
 
-def test_the_canary_is_in_no_key_of_etcd(cluster: Cluster, errors: str, canary: str, planted: str) -> None:
+def test_no_value_is_in_a_key_of_etcd(cluster: Cluster, values: list[str], planted: str) -> None:
     found = etcd_keys_with(cluster, planted)
     for kind in ("configmaps", "secrets", "events"):
         assert any(f"/{kind}/" in key for key in found), f"the search does not see what was planted: {found}"
-    assert etcd_keys_with(cluster, canary) == []
+    stored = etcd(cluster)
+    assert [key for key, content in stored.items() if any(contains(content, value) for value in values)] == []
 
 
-def test_the_canary_is_in_no_file_of_etcd_not_even_in_deleted_objects(
-    cluster: Cluster, errors: str, canary: str, planted: str
+def test_no_value_is_in_a_file_of_etcd_not_even_in_deleted_objects(
+    cluster: Cluster, values: list[str], planted: str
 ) -> None:
     assert etcd_files_with(cluster, planted), "the search does not see what was planted"
-    assert etcd_files_with(cluster, canary) == []
+    assert [file for value in values for file in etcd_files_with(cluster, value)] == []
 
 
-def test_the_canary_is_in_no_event(cluster: Cluster, errors: str, canary: str, planted: str) -> None:
+def test_no_value_is_in_an_event(cluster: Cluster, values: list[str], planted: str) -> None:
     text = events(cluster).encode()
     assert contains(text, planted)
     assert json.loads(text)["items"]
-    assert not contains(text, canary)
+    assert not any(contains(text, value) for value in values)
 
 
-def test_the_canary_is_in_no_line_of_the_operators_log_and_audit_stream(
-    cluster: Cluster, operator_log: OperatorLog, errors: str, canary: str
+def test_no_value_is_in_a_line_of_the_operators_log_and_audit_stream(
+    cluster: Cluster, operator_log: OperatorLog, errors: str, values: list[str]
 ) -> None:
     until_true("the collected log has the tenant", lambda: errors in operator_log.text(), timeout=20)
     text = operator_log.text()
     assert '"level": "debug"' in text or '"level":"debug"' in text, "the operator does not log at DEBUG"
     backends = {line["backend"] for line in audit_lines(text) if line["object"]["namespace"] == f"axon-{errors}"}
     assert backends == {"kubernetes", "openbao", "keycloak"}, "the audit stream is not in what is searched"
-    assert not contains(text.encode(), canary)
+    assert not any(contains(text.encode(), value) for value in values)
 
 
-def test_the_canary_is_in_no_metric(cluster: Cluster, errors: str, canary: str) -> None:
+def test_no_value_is_in_a_metric(cluster: Cluster, values: list[str]) -> None:
     assert "axon_operator_reconcile_total{" in metrics(cluster)
     for pod in operator.pods(cluster):
         text = metrics_of(cluster, pod["metadata"]["name"])
         assert "axon_operator_leader" in text
-        assert not contains(text.encode(), canary)
+        assert not any(contains(text.encode(), value) for value in values)
 
 
-def test_the_canary_is_in_no_log_of_a_pod(cluster: Cluster, errors: str, canary: str) -> None:
-    pod = cluster.pod(errors)
-    text = cluster.kubectl("-n", pod.namespace, "logs", pod.name, "--all-containers", "--tail=-1")
-    assert "credentials: serving revision" in text
-    assert not contains(text.encode(), canary)
+def test_no_value_is_in_a_log_of_a_pod(cluster: Cluster, house: House, errors: str, values: list[str]) -> None:
+    for tenant in (errors, house.tenant):
+        pod = cluster.pod(tenant)
+        text = cluster.kubectl("-n", pod.namespace, "logs", pod.name, "--all-containers", "--tail=-1")
+        assert "credentials: serving revision" in text
+        assert not any(contains(text.encode(), value) for value in values)
+    pods = [p["metadata"]["name"] for p in cluster.pods(house.tenant, "odd")]
+    logs = [cluster.kubectl("-n", f"axon-{house.tenant}", "logs", name, "-c", "credentials") for name in pods]
+    assert any("single quote" in text for text in logs), "what could not be written into a variable is not searched"
+    assert not any(contains(text.encode(), value) for text in logs for value in values)
+
+
+def test_no_value_is_in_what_kubectl_shows(cluster: Cluster, house: House, errors: str, values: list[str]) -> None:
+    kinds = "pods,deployments,replicasets,configmaps,secrets,workflowruntimes.axonos.ai,secretbindings.axonos.ai"
+    for tenant in (errors, house.tenant):
+        text = cluster.kubectl("-n", f"axon-{tenant}", "get", kinds, "-o", "yaml")
+        text += cluster.kubectl("-n", f"axon-{tenant}", "describe", kinds)
+        assert f"axon-{tenant}" in text
+        assert not any(contains(text.encode(), value) for value in values)
+
+
+def test_no_value_is_in_an_audit_log_of_kubernetes_or_openbao(cluster: Cluster, values: list[str]) -> None:
+    needles = " ".join(f"-e {needle.decode()}" for value in values for needle in encodings(value))
+    search = f"grep -c -a -F {needles}"
+    # but for what the tests themselves look for: the commands that they run in pods are in their addresses
+    others = f"grep -a -v -F /exec? {KUBERNETES_AUDIT}"
+    assert int(cluster.node.sh(f"{others} | wc -l")) > 0
+    assert cluster.node.run(f"{others} | {search}").stdout.strip() == "0"
+    assert vault_sh(cluster, f"{search} {VAULT_AUDIT} || true").strip() == "0"
+    assert int(vault_sh(cluster, f"grep -c -a -F transit/decrypt {VAULT_AUDIT}")) > 0

@@ -55,6 +55,11 @@ def test_the_openbao_namespace_and_the_realm_carry_the_owner_mark(cluster: Clust
     assert realm["attributes"]["axonos.ai/owner-uid"] == uid
 
 
+def test_openbao_is_seen_to_record_every_request(cluster: Cluster, tenant: str) -> None:
+    told = cluster.wait_condition(tenant_ref(tenant), "AuditReady", "True", "AuditRecorded")
+    assert told["message"].endswith("with main, stdout.")
+
+
 def test_the_pod_holds_the_credential_in_memory_and_cannot_change_it(cluster: Cluster, tenant: str) -> None:
     pod = cluster.pod(tenant)
     assert json.loads(cluster.delivered(pod, SECRET_FILE) or "{}").keys() == {SECRET_KEY}
@@ -169,11 +174,11 @@ def test_suspension_closes_everything_and_resumption_opens_it_again(cluster: Clu
     token = cluster.vault_token(tenant)
 
     def login() -> bool:
-        jwt = cluster.kubectl.token(f"axon-{tenant}", principal, VAULT_AUDIENCE)
+        jwt = cluster.glass.token(f"axon-{tenant}", principal, VAULT_AUDIENCE)
         return cluster.openbao.login(principal, jwt, namespace=vault).ok
 
     def realm_login() -> bool:
-        jwt = cluster.kubectl.token(f"axon-{tenant}", principal, realm_issuer(tenant))
+        jwt = cluster.glass.token(f"axon-{tenant}", principal, realm_issuer(tenant))
         return cluster.keycloak.login(f"axon-{tenant}", jwt).ok
 
     assert (login(), realm_login(), readable(cluster, tenant, token, SECRET_PATH)) == (True, True, True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from e2e.support import operator, samples
-from e2e.support.cluster import Cluster, Ref, runtime_ref, tenant_ref
+from e2e.support.cluster import GLASS_ANNOTATION, Cluster, Ref, runtime_ref, tenant_ref
 from e2e.support.kubectl import Json
 from e2e.support.settings import OPERATOR, OPERATOR_NAMESPACE, VAULT_AUDIENCE
 from e2e.support.tenants import SECRET_FILE, Tenants
@@ -58,8 +58,8 @@ def lost(cluster: Cluster, tenants: Tenants) -> Iterator[Lost]:
 
 def vanish(cluster: Cluster, ref: Ref) -> None:
     """Deletes an object without what its finalizer stands for."""
-    without = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
-    cluster.kubectl("patch", *ref.args, "--type=json", "-p", without)
+    without = {"finalizers": None, "annotations": {GLASS_ANNOTATION: "end-to-end tests"}}
+    cluster.glass("patch", *ref.args, "--type=merge", "-p", json.dumps({"metadata": without}))
     cluster.kubectl("delete", *ref.args, "--timeout=30s")
 
 
@@ -67,7 +67,9 @@ def make_foreign(cluster: Cluster, tenant: str) -> None:
     """Things beside the operator's that an administrator made, without its mark."""
     body = {"policy": 'path "kv/data/none" { capabilities = ["read"] }'}
     cluster.openbao.admin("PUT", f"sys/policies/acl/{HAND_MADE}", namespace=cluster.vault_namespace(tenant), body=body)
-    cluster.keycloak.admin("POST", f"axon-{tenant}/clients", body={"clientId": HAND_MADE, "enabled": False})
+    cluster.keycloak.admin(
+        "POST", f"axon-{tenant}/clients", body={"clientId": HAND_MADE, "enabled": False, "standardFlowEnabled": False}
+    )
 
 
 def sweep_settings(cluster: Cluster) -> dict[str, str]:
@@ -171,7 +173,7 @@ def test_what_lives_and_what_is_foreign_is_not_touched(cluster: Cluster, lost: L
     cluster.wait_ready(tenant_ref(lost.living), runtime_ref(lost.living))
     assert cluster.delivered(cluster.pod(lost.living), SECRET_FILE)
     principal, vault = cluster.principal(lost.living), cluster.vault_namespace(lost.living)
-    jwt = cluster.kubectl.token(f"axon-{lost.living}", principal, VAULT_AUDIENCE)
+    jwt = cluster.glass.token(f"axon-{lost.living}", principal, VAULT_AUDIENCE)
     assert cluster.openbao.login(principal, jwt, namespace=vault).ok
     assert HAND_MADE in cluster.openbao.names(vault, "sys/policies/acl")
     assert HAND_MADE in [c["clientId"] for c in cluster.keycloak.clients(f"axon-{lost.living}")]

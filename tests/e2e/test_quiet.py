@@ -48,6 +48,8 @@ def test_fifty_forced_reconciles_write_nothing_and_drift_in_each_system_is_seen_
 ) -> None:
     realm = f"axon-{tenant}"
     refs = (tenant_ref(tenant), runtime_ref(tenant), binding_ref(tenant))
+    # until the canary has been heard, that is still to be told
+    cluster.wait_condition(refs[0], "Isolated", "True")
     settled(cluster, realm, "master")
     started = time.monotonic()
     counter = WriteCounter(cluster, realm, "master")
@@ -84,7 +86,7 @@ def drift(cluster: Cluster, tenant: str, realm: str) -> None:
     """Something in each system is no longer as planned."""
     open_everything = json.dumps({"spec": {"ingress": [{}]}})
     args = ("patch", "networkpolicy", "axon-default-deny", "--type=merge", "-p", open_everything)
-    cluster.kubectl("-n", f"axon-{tenant}", *args)
+    cluster.glass("-n", f"axon-{tenant}", *args)
     policy = {"policy": 'path "*" { capabilities = ["read"] }'}
     cluster.openbao.admin("PUT", "sys/policies/acl/org-admin", namespace=cluster.vault_namespace(tenant), body=policy)
     cluster.keycloak.admin("PUT", realm, body={"registrationAllowed": True})

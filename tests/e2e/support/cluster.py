@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from e2e.support.https import Https, PortForward
+from e2e.support.https import Forwarded, Https, PortForward
 from e2e.support.keycloak import Keycloak
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.node import Node
@@ -21,11 +21,13 @@ from e2e.support.settings import (
     VAULT_PARENT,
 )
 from e2e.support.shell import Result
-from e2e.support.waiting import Unmet, until
+from e2e.support.waiting import Unmet, until, until_true
+from servers.browser import Browser
 
 SECRETS_DIR = "/var/run/axon/secrets"
 IDENTITY_TOKEN = "/var/run/axon/identity/token"
 REQUEST_ANNOTATION = "axonos.ai/reconcile-requested-at"
+GLASS_ANNOTATION = "axonos.ai/break-glass"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,15 @@ class Cluster:
     @cached_property
     def keycloak(self) -> Keycloak:
         """Keycloak."""
-        return Keycloak(Https(PortForward(self.kubectl, "keycloak", "svc/keycloak", 8443), self.ca), self.kubectl)
+        return Keycloak(Https(self._to_keycloak, self.ca), self.kubectl)
+
+    @cached_property
+    def _to_keycloak(self) -> PortForward:
+        return PortForward(self.kubectl, "keycloak", "svc/keycloak", 8443)
+
+    def browser(self) -> Browser:
+        """A new one, for Keycloak's pages."""
+        return Browser(KEYCLOAK_URL, self.ca, through=Forwarded(KEYCLOAK_URL, self._to_keycloak))
 
     def operator_http(self, pod: str) -> Https:
         """The metrics and probes of one of the operator's pods."""
@@ -183,6 +193,22 @@ class Cluster:
         """Asks for a reconcile now; the value must be a new one."""
         self.kubectl("annotate", *ref.args, f"{REQUEST_ANNOTATION}={value}", "--overwrite")
 
+    @cached_property
+    def glass(self) -> Kubectl:
+        """kubectl of an administrator who may break the glass: for looks into pods, and for changes by hand."""
+        return self.kubectl.breaking_glass()
+
+    def break_glass(self, *tenants: str) -> None:
+        """States a reason in the tenants' namespaces, and waits until `glass` gets past the operator's walls there."""
+        for tenant in tenants:
+            reason = f"{GLASS_ANNOTATION}=end-to-end tests"
+            self.glass("annotate", "namespace", f"axon-{tenant}", reason, "--overwrite")
+        for tenant in tenants:
+            # the API server sees the annotation a moment later
+            change = ("annotate", "networkpolicy", "axon-default-deny", "seen=yes", "--dry-run=server")
+            seen = partial(self.glass.run, "-n", f"axon-{tenant}", *change)
+            until_true(f"the glass of {tenant} is broken", lambda seen=seen: seen().ok, timeout=30)  # type: ignore[misc]
+
     def vault_namespace(self, tenant: str) -> str:
         """The tenant's OpenBao namespace in full, `axon/t-…`."""
         status = self.kubectl.need(*tenant_ref(tenant).args)["status"]
@@ -215,11 +241,11 @@ class Cluster:
 
     def workload(self, pod: Pod, *command: str, timeout: float = 30) -> Result:
         """Runs a command in the workload's container."""
-        return self.kubectl.exec(pod.namespace, pod.name, "workload", *command, timeout=timeout)
+        return self.glass.exec(pod.namespace, pod.name, "workload", *command, timeout=timeout)
 
     def sidecar(self, pod: Pod, script: str, *, timeout: float = 30) -> Result:
         """Runs a shell script in the `credentials` sidecar, which holds the pod's token for OpenBao."""
-        return self.kubectl.exec(pod.namespace, pod.name, "credentials", "sh", "-c", script, timeout=timeout)
+        return self.glass.exec(pod.namespace, pod.name, "credentials", "sh", "-c", script, timeout=timeout)
 
     def delivered(self, pod: Pod, file: str) -> str | None:
         """The content of a delivered file, or None if there is none."""

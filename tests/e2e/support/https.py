@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.waiting import Unmet, until
@@ -98,6 +100,24 @@ class Https:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
+
+
+class Forwarded(HTTPAdapter):
+    """Takes requests for a server's own address through a port-forward, as a browser with that name in its hosts file."""
+
+    def __init__(self, address: str, forward: PortForward) -> None:
+        super().__init__()
+        self._address = address
+        self._forward = forward
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """See `HTTPAdapter.send`."""
+        url = str(request.url)
+        request.headers["Host"] = urlsplit(self._address).netloc
+        request.url = url.replace(self._address, f"https://127.0.0.1:{self._forward.port()}", 1)
+        response = super().send(request, *args, **options)
+        response.url = url
+        return response
 
 
 def _json(reply: requests.Response) -> Json:

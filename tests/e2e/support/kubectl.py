@@ -14,20 +14,28 @@ Echo = Callable[[str], None]
 
 
 class Kubectl:
-    """kubectl with one kubeconfig; with `echo` it shows each command and its output, as a terminal would."""
+    """kubectl with one kubeconfig; with `echo` it shows each command and its output, as a terminal would.
 
-    def __init__(self, kubeconfig: Path, echo: Echo | None = None) -> None:
+    `who`: flags by which it acts as somebody else.
+    """
+
+    def __init__(self, kubeconfig: Path, echo: Echo | None = None, who: Sequence[str] = ()) -> None:
         self.kubeconfig = kubeconfig
         self._echo = echo
+        self._who = who
+
+    def breaking_glass(self) -> "Kubectl":
+        """The same as a member of the group whom a stated reason lets past the operator's walls."""
+        return Kubectl(self.kubeconfig, self._echo, ("--as=emergency", "--as-group=system:masters"))
 
     def command(self, *args: str) -> list[str]:
         """The whole command line."""
-        return [program("kubectl"), "--kubeconfig", str(self.kubeconfig), *args]
+        return [program("kubectl"), "--kubeconfig", str(self.kubeconfig), *self._who, *args]
 
     def run(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Result:
         """The outcome, whatever it is."""
         if self._echo:
-            self._echo(f"$ kubectl {shlex.join(args)}")
+            self._echo(f"$ kubectl {shlex.join((*self._who, *args))}")
         result = run(self.command(*args), stdin=stdin, timeout=timeout)
         if self._echo and result.output.strip():
             self._echo(result.output.rstrip())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 from e2e.support.cluster import Cluster
@@ -34,7 +35,9 @@ def install(cluster: Cluster) -> list[str]:
         raise CommandError(result)
     pin_identity(cluster)
     if _is_new(cluster):
-        cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "restart", f"deployment/{OPERATOR}")
+        cluster.kubectl(
+            "-n", OPERATOR_NAMESPACE, "rollout", "restart", f"deployment/{OPERATOR}", "deployment/axon-canary"
+        )
     wait_running(cluster)
     _record(cluster)
     return command
@@ -130,6 +133,22 @@ def container(pod: Json) -> Json:
 def restarts(cluster: Cluster) -> int:
     """How often the kubelet has restarted the operator, in all its pods."""
     return sum(int(container(p)["restartCount"]) for p in pods(cluster))
+
+
+def kill(cluster: Cluster, after: float) -> None:
+    """Kills the leader's process with signal 9 after a time; waits until it runs again, and a process leads."""
+    leader, before = holder(cluster), restarts(cluster)
+    process = cluster.node.main_process(container(pod(cluster))["containerID"])
+    time.sleep(after)
+    cluster.node.signal(process, "KILL")
+
+    def started_again() -> None:
+        states = [container(p)["state"] for p in pods(cluster)]
+        if restarts(cluster) != before + 1 or any("running" not in state for state in states):
+            raise Unmet(f"{restarts(cluster) - before} restarts, {states}")
+
+    until("the kubelet starts the operator again", started_again, timeout=60)
+    wait_led(cluster, after=leader)
 
 
 def log_tail(cluster: Cluster, lines: int = 60) -> str:

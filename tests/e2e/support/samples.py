@@ -28,8 +28,8 @@ def image() -> str:
 
 
 def tenant(name: str, **spec: Any) -> Json:
-    """A Tenant like the samples'."""
-    return _object("Tenant", name, "", spec)
+    """A Tenant like the samples', but under no profile: that is another object."""
+    return _object("Tenant", name, "", {"governance": {}, **spec})
 
 
 def runtime(tenant_name: str, name: str = "agent", **spec: Any) -> Json:

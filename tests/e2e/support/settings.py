@@ -20,6 +20,8 @@ OPERATOR = "axon-operator"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}"
 TESTBED_NAMESPACE = "axon-testbed"
 ADMIN = "testbed-admin"
+DATABASE_ADDRESS = "203.0.113.10"
+"""For which the test bed has made a certificate; on the sample Tenants' list of what may be reached."""
 
 VAULT_PARENT = "axon"
 VAULT_AUDIENCE = "openbao"

@@ -1,4 +1,4 @@
-"""Tenants for tests: unique names, secrets that carry the canary, removal at the end."""
+"""Tenants for tests: unique names, secrets that carry the canary, glass that is broken, removal at the end."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ class Tenants:
         name = self.name(prefix)
         self.cluster.kubectl.apply(samples.tenant(name, **spec))
         self.cluster.wait_ready(tenant_ref(name))
+        self.cluster.break_glass(name)
         return name
 
     def running(self, prefix: str, **spec: Any) -> str:
@@ -48,6 +49,7 @@ class Tenants:
         self.cluster.kubectl.apply(*(samples.tenant(name, **spec) for name in names))
         for name in names:
             self.cluster.wait_ready(tenant_ref(name))
+            self.cluster.break_glass(name)
             self.cluster.write_secret(name, SECRET_PATH, **{SECRET_KEY: self.value()})
         self.cluster.kubectl.apply(*(make(name) for name in names for make in (samples.runtime, samples.binding)))
         for name in names:

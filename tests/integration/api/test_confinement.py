@@ -11,7 +11,7 @@ import yaml
 
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.domain.names import TenantNames
-from axon_operator.domain.tenant import kubernetes_namespace
+from axon_operator.domain.tenant import kubernetes as tenant_kubernetes
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.shell import Result
 from integration.api.conftest import INSTALL, OPERATOR, As
@@ -34,13 +34,14 @@ def operator(installed: Kubectl) -> Iterator[As]:
     operator = As(kubectl, OPERATOR)
     _until_enforced(operator)
     yield operator
-    kubectl("delete", "namespace", VICTIM, HOME, "--wait=false", "--ignore-not-found")
+    kubectl("delete", "namespace", VICTIM, "--wait=false")
+    operator("delete", "namespace", HOME, "--wait=false")
 
 
 @pytest.fixture(scope="module")
 def home(operator: As) -> str:
     """A tenant's namespace, as the operator itself makes it."""
-    planned = kubernetes_namespace(TenantNames(TENANT, uid="0000"), TenantSpec())
+    planned = tenant_kubernetes.namespace(TenantNames(TENANT, uid="0000"), TenantSpec())
     done = operator("apply", "--server-side", "-f", "-", stdin=json.dumps(planned))
     assert done.ok, done.output
     return HOME
@@ -115,6 +116,22 @@ def test_in_its_own_namespace_it_writes_its_lease_and_no_other(operator: As, kub
     ):
         asked = f"leases.coordination.k8s.io/{lease}".rstrip("/")
         assert not operator("auth", "can-i", verb, asked, "-n", namespace).ok, f"{verb} {asked} in {namespace}"
+
+
+def test_in_its_own_namespace_it_tells_the_canary_what_to_try_and_nothing_else(operator: As) -> None:
+    told = json.dumps({"data": {"targets.json": "{}"}})
+    done = operator("patch", "configmap", "axon-canary-targets", "-n", "axon-system", "--type=merge", "-p", told)
+    assert done.ok, done.output
+    for command in (
+        # what came of it is the canary's to say
+        ["patch", "configmap", "axon-canary-report", "-n", "axon-system", "--type=merge", "-p", told],
+        ["delete", "configmap", "axon-canary-targets", "-n", "axon-system"],
+        ["create", "configmap", "axon-canary-targets", "-n", VICTIM],
+        ["create", "configmap", "another", "-n", "axon-system"],
+    ):
+        refused = operator(*command)
+        assert not refused.ok
+        assert ONLY_TENANTS in refused.output, command
 
 
 def test_even_with_every_right_it_writes_no_other_lease(operator: As, kubectl: Kubectl) -> None:
@@ -285,7 +302,7 @@ def test_a_tenants_admin_manages_workloads_and_nothing_that_guards_them(
         assert admin.may(verb, "secretbindings.axonos.ai", home)
     assert admin.may("patch", "workflowruntimes.axonos.ai/scale", home)
     assert admin.may("get", "pods/log", home)
-    for resource in ("networkpolicies", "resourcequotas", "limitranges", "deployments", "pods", "configmaps"):
+    for resource in ("networkpolicies", "resourcequotas", "limitranges", "deployments", "jobs", "pods", "configmaps"):
         for verb in ("create", "update", "patch", "delete"):
             assert not admin.may(verb, resource, home), f"{verb} {resource}"
     for verb, resource in (
@@ -301,10 +318,13 @@ def test_a_tenants_admin_manages_workloads_and_nothing_that_guards_them(
     assert not admin.may("get", "workflowruntimes.axonos.ai", VICTIM)
 
 
-def test_the_operators_pod_passes_pod_security_restricted(kubectl: Kubectl, operator: As) -> None:
+@pytest.mark.parametrize("name", ["axon-operator", "axon-canary"])
+def test_our_own_pods_pass_pod_security_restricted(kubectl: Kubectl, operator: As, name: str) -> None:
     """The namespace enforces `restricted`: a pod of the Deployment's template is admitted, a laxer one is not."""
     documents = yaml.safe_load_all((INSTALL / "operator.yaml").read_text(encoding="utf-8"))
-    template = next(d["spec"]["template"] for d in documents if d["kind"] == "Deployment")
+    (template,) = (
+        d["spec"]["template"] for d in documents if d and (d["kind"], d["metadata"]["name"]) == ("Deployment", name)
+    )
     pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "axon-system"}}
 
     admitted = kubectl.try_apply({**pod, "spec": template["spec"]}, dry_run=True)

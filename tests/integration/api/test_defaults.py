@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
-from axon_operator.backends.errors import Waiting
+from axon_operator.backends.errors import Denied, Waiting
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.domain.manifests import is_current, is_extended, replacement
 from axon_operator.domain.resources import NAMESPACE, Manifest, Ref, ref_of
 from e2e.support.kubectl import Kubectl
+from e2e.support.waiting import Unmet, until
+from integration.api.conftest import break_glass
 from unit.reconcile.test_passes import ACME, AGENT, BILLING, declare, settle
 from unit.reconcile.world import World
 
 HOME = "axon-acme"
 
 
-def planned(*, suspended: bool = False) -> list[Manifest]:
+def planned(*, tenant: str = "acme", suspended: bool = False) -> list[Manifest]:
     """Everything that a Tenant with a runtime that uses every field becomes; the namespace first."""
     world = World()
     declare(world, ACME, AGENT, BILLING)
@@ -42,21 +44,26 @@ def planned(*, suspended: bool = False) -> list[Manifest]:
     manifests = [namespace, *(m for m in world.applied.values() if m["kind"] != "Namespace")]
     # the world's uids are made for people to read; here they become labels
     text = json.dumps(manifests).replace(f"uid-{ACME}", "1111").replace(f"uid-{AGENT}", "2222")
-    found: list[Manifest] = json.loads(text)
+    found: list[Manifest] = json.loads(text.replace("acme", tenant))
     return found
 
 
 @pytest.fixture(scope="module")
-def api(kubectl: Kubectl) -> Iterator[KubernetesApi]:
-    """The operator's own adapter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(kubectl.kubeconfig))
-        patch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubectl.kubeconfig))
-        api = KubernetesApi(timeout=30, connections=1)
+def api(kubectl: Kubectl, operators: KubernetesApi) -> Iterator[KubernetesApi]:
+    """The operator's adapter, and a tenant in which an administrator may change things by hand."""
     for manifest in planned():
-        api.apply(manifest)
-    yield api
+        until("the operator's rights take effect", lambda manifest=manifest: apply(operators, manifest))  # type: ignore[misc]
+    break_glass(kubectl, HOME)
+    yield operators
     kubectl("delete", "namespace", HOME, "--wait=false")
+
+
+def apply(api: KubernetesApi, manifest: Manifest) -> None:
+    """As the operator does; a refusal means that the API server has not loaded its roles or policies yet."""
+    try:
+        api.apply(manifest)
+    except Denied as refused:
+        raise Unmet(refused.message) from None
 
 
 def live(api: KubernetesApi, manifest: Manifest) -> Manifest:

@@ -100,7 +100,7 @@ def watching(kubectl: Kubectl, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     monkeypatch.setattr(adapter, "_PAGE", "100")
-    store = Store({CONFIG_MAP})
+    store = Store({CONFIG_MAP: SELECTOR})
     api = KubernetesApi(timeout=5, connections=4, written=store.written, removed=store.removed)
     namespace = f"watched-{secrets.token_hex(4)}"
     kubectl("create", "namespace", namespace)

@@ -65,19 +65,6 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def kubeconfig(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the operator's service account, in a cluster where it is installed."""
-    for file in ("crds.yaml", "namespace.yaml", "operator.yaml"):
-        kubectl("apply", "--server-side", "--force-conflicts", "-f", str(INSTALL / file))
-    config: Json = yaml.safe_load(kubectl.kubeconfig.read_text())
-    token = kubectl("-n", NAMESPACE, "create", "token", "axon-operator", "--duration=1h").strip()
-    config["users"][0]["user"] = {"token": token}
-    path = tmp_path_factory.mktemp("operator") / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-@pytest.fixture(scope="module")
 def processes(kubeconfig: Path) -> Iterator[list[Process]]:
     """Those that were started; ended at last."""
     started: list[Process] = []
@@ -109,7 +96,11 @@ def pair(kubectl: Kubectl, kubeconfig: Path, processes: list[Process]) -> tuple[
 def settings(folder: Path) -> dict[str, str]:
     """The environment that the chart gives, with backends that are away."""
     documents = yaml.safe_load_all((INSTALL / "operator.yaml").read_text(encoding="utf-8"))
-    pod = next(d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment")
+    pod = next(
+        d["spec"]["template"]["spec"]
+        for d in documents
+        if d and (d["kind"], d["metadata"]["name"]) == ("Deployment", "axon-operator")
+    )
     given = {v["name"]: v["value"] for v in pod["containers"][0]["env"] if "value" in v}
     (folder / "ca.crt").write_text("")
     nowhere = {"AXON_VAULT_ADDRESS": "https://127.0.0.1:1", "AXON_KEYCLOAK_URL": "https://127.0.0.1:1"}

@@ -9,6 +9,7 @@ import pytest
 
 from axon_operator.domain.names import FINALIZER, REQUESTED_BY_ANNOTATION, REQUESTED_GENERATION_ANNOTATION
 from axon_operator.process.audit import UNKNOWN, requested_by
+from e2e.support.cluster import GLASS_ANNOTATION
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.waiting import Unmet, until
 from integration.api.conftest import OPERATOR, As
@@ -69,7 +70,8 @@ def name(server: Kubectl, kind: str) -> Iterator[str]:
     """A name of an object that is removed afterwards."""
     name = f"n{secrets.token_hex(4)}"
     yield name
-    patch = json.dumps({"metadata": {"finalizers": None}})
+    # only a broken glass lets anybody but the operator take the finalizer off
+    patch = json.dumps({"metadata": {"finalizers": None, "annotations": {GLASS_ANNOTATION: "tests"}}})
     server.run("patch", *_where(kind), KINDS[kind][0], name, "--type=merge", "-p", patch)
     server.run("delete", *_where(kind), KINDS[kind][0], name, "--ignore-not-found")
 

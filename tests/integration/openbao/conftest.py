@@ -7,8 +7,10 @@ import pytest
 
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.domain.names import TenantNames
+from integration.openbao.accounts import Accounts
 from servers.bao import Bao
 from servers.kube import Kube, KubeServer
+from servers.postgres import Postgres
 
 Connect = Callable[..., OpenBao]
 
@@ -43,6 +45,16 @@ def bao(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bao]:
 
 
 @pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A database with TLS, in which the operator's tenants may have accounts made."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = Postgres(folder / "postgres", folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def token_file(kube: Kube, bao: Bao, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the kubelet would write it into the operator's pod."""
     path = tmp_path_factory.mktemp("projected") / "token"
@@ -74,3 +86,11 @@ def operator_token(bao: Bao, token_file: Path) -> str:
 def tenant(request: pytest.FixtureRequest) -> TenantNames:
     """Names of a tenant that no other test uses."""
     return TenantNames("acme", f"uid of {request.node.nodeid}")
+
+
+@pytest.fixture
+def accounts(vault: OpenBao, bao: Bao, postgres: Postgres, tenant: TenantNames) -> Iterator[Accounts]:
+    """Of a runtime that no object stands for."""
+    made = Accounts(vault, bao, postgres, tenant)
+    yield made
+    made.clear()

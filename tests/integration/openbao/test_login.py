@@ -17,6 +17,7 @@ from servers.kube import Kube, KubeServer
 
 CHILDREN = VaultPath("", "sys/namespaces")
 OPERATOR_ROLE = "auth/k8s/role/axon-operator"
+AUDIT_ROLE = "auth/axon-audit/role/axon-audit"
 UID_CLAIM = "/kubernetes.io/serviceaccount/uid"
 
 
@@ -100,6 +101,15 @@ def test_running_the_bootstrap_again_keeps_the_pin(bao: Bao) -> None:
         (uid,) = pinned["bound_claims"][UID_CLAIM]
         bao.bootstrap(uid)
     assert bao.admin("GET", "axon", OPERATOR_ROLE) == pinned
+
+
+def test_a_second_login_that_is_made_later_takes_the_pin_of_the_first(bao: Bao) -> None:
+    pinned = bao.admin("GET", "", AUDIT_ROLE)
+    assert pinned["bound_claims"] == bao.admin("GET", "axon", OPERATOR_ROLE)["bound_claims"]
+    assert pinned["bound_claims"]
+    bao.admin("DELETE", "", AUDIT_ROLE)
+    bao.bootstrap("")
+    assert bao.admin("GET", "", AUDIT_ROLE) == pinned
 
 
 @pytest.mark.parametrize("content", ["", "not.a.token", "x" * 5000])

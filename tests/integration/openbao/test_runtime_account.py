@@ -9,16 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from axon_operator.api.tenant import TenantSpec
 from axon_operator.backends.kubernetes.adapter import KubernetesApi
 from axon_operator.backends.vault.adapter import OpenBao
-from axon_operator.domain import runtime as desired
-from axon_operator.domain import tenant as tenants
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.resources import Manifest, ref_of
+from axon_operator.domain.runtime import service_account
+from axon_operator.domain.runtime.vault import vault_role
 from axon_operator.reconcile.engine.plan import Backends, KubeCreateBound, perform
-from axon_operator.reconcile.runtime import is_bound
-from integration.openbao.tenants import PLATFORM, runtime
+from axon_operator.reconcile.runtime.vault import is_bound
+from integration.openbao.tenants import planned_empty, runtime, write
 from servers.bao import Bao
 from servers.kube import Kube
 
@@ -54,11 +53,10 @@ def test_the_role_knows_the_account_that_the_operator_made_and_no_copy_of_it(
 ) -> None:
     tenant = TenantNames("phoenix", str(uuid.uuid4()))  # as a label
     kube.service_account(tenant.namespace, "first")  # makes the namespace
-    for resource in (tenants.vault_namespace(tenant, TenantSpec()), *tenants.vault_contents(tenant, PLATFORM)):
-        vault.write(resource.at, resource.body)
+    write(vault, planned_empty(tenant))
     of_runtime = runtime(tenant)
-    planned, name = desired.service_account(of_runtime), of_runtime.names.principal
-    role = desired.vault_role(of_runtime, "").at
+    planned, name = service_account(of_runtime), of_runtime.names.principal
+    role = vault_role(of_runtime, "").at
 
     def live() -> Manifest:
         found = kubernetes.get(ref_of(planned))
@@ -69,7 +67,7 @@ def test_the_role_knows_the_account_that_the_operator_made_and_no_copy_of_it(
         jwt = kube.token(tenant.namespace, name, "openbao")
         return bao.log_in(f"axon/{tenant.vault_namespace}", name, jwt)[0]
 
-    create = KubeCreateBound(planned, partial(desired.vault_role, of_runtime))
+    create = KubeCreateBound(planned, partial(vault_role, of_runtime))
     perform(create, Backends(kubernetes, vault, cast(Any, None)), lambda _change, _outcome: None)
     assert is_bound(live(), of_runtime, {role: vault.read(role)})
     assert login() == 200

@@ -8,12 +8,12 @@ from axon_operator.api.reasons import Reason
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.backends.errors import Waiting
 from axon_operator.backends.vault.adapter import OpenBao
-from axon_operator.domain import runtime as runtimes
-from axon_operator.domain import tenant as tenants
 from axon_operator.domain.names import TenantNames
 from axon_operator.domain.resources import VaultPath
+from axon_operator.domain.runtime.vault import served_path, vault_refs
+from axon_operator.domain.tenant import vault as tenant_vault
 from axon_operator.domain.values import as_planned
-from integration.openbao.tenants import make, planned, runtime
+from integration.openbao.tenants import CLUSTER, make, planned, runtime
 from servers.bao import Bao
 from servers.kube import Kube
 
@@ -23,8 +23,10 @@ TENANT = TenantSpec()
 def test_what_is_written_reads_back_as_planned(vault: OpenBao, tenant: TenantNames) -> None:
     """Else the operator would write it again with every pass."""
     for resource in planned(tenant, "0000"):
-        assert vault.read(resource.at) is None
-        vault.write(resource.at, resource.body)
+        # what a mount is configured with is there with the mount
+        assert not as_planned(vault.read(resource.at), resource.body), resource.at
+        written = resource.maker or resource
+        vault.write(written.at, written.body)
         assert as_planned(vault.read(resource.at), resource.body), resource.at
 
 
@@ -32,9 +34,10 @@ def test_what_can_be_written_again_is_as_planned_again(vault: OpenBao, tenant: T
     """A pass that crashed half-way repeats its writes."""
     make(vault, tenant)
     for resource in planned(tenant, "0000"):
-        if resource.fixed:
+        written = resource.maker or resource
+        if resource.fixed or resource.maker:
             with pytest.raises(Waiting) as appeared:
-                vault.write(resource.at, resource.body)
+                vault.write(written.at, written.body)
             assert appeared.value.reason is Reason.PROGRESSING
         else:
             vault.write(resource.at, resource.body)
@@ -53,14 +56,17 @@ def test_runtime_logs_in_and_is_cut_off_when_the_tenant_is_suspended(
     token = login["auth"]["client_token"]
     assert bao.call("GET", home, "kv/data/org/billing/stripe", token)[0] == 200
 
-    vault.write(VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth/k8s"), {"sync": True})
+    leases = VaultPath(tenant.vault_namespace, "sys/leases/lookup")
+    # the kinds of leases, and none of their ids
+    assert vault.list(leases) == ("auth/",)
+    vault.write(VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth"), {"sync": True})
     assert bao.call("GET", home, "kv/data/org/billing/stripe", token)[0] == 403
-    assert vault.list(VaultPath(tenant.vault_namespace, "sys/leases/lookup/auth/k8s/login")) == ()
+    assert vault.list(leases) == ()
 
 
 def test_lock_and_unlock_can_be_repeated(vault: OpenBao, tenant: TenantNames) -> None:
     make(vault, tenant)
-    at = tenants.vault_namespace(tenant, TENANT).at
+    at = tenant_vault.namespace_path(tenant)
     mount = VaultPath(tenant.vault_namespace, "sys/mounts/kv")
     lock, unlock = (
         VaultPath("", f"sys/namespaces/api-lock/{verb}/{tenant.vault_namespace}") for verb in ("lock", "unlock")
@@ -86,8 +92,8 @@ def test_a_suspension_is_marked_and_taken_back_also_while_locked(
     principal, home = of_runtime.names.principal, f"axon/{tenant.vault_namespace}"
     make(vault, tenant, kube.service_account(tenant.namespace, principal))
     role = VaultPath(tenant.vault_namespace, f"auth/k8s/role/{principal}")
-    revoke = VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth/k8s")
-    closed, opened = (tenants.vault_namespace(tenant, TenantSpec(suspended=s)) for s in (True, False))
+    revoke = VaultPath(tenant.vault_namespace, "sys/leases/revoke-prefix/auth")
+    closed, opened = (tenant_vault.namespace(tenant, TenantSpec(suspended=s), CLUSTER) for s in (True, False))
     vault.delete(role)
     # nobody can log in, and revoking nothing is fine
     assert bao.log_in(home, principal, kube.token(tenant.namespace, principal, "openbao"))[0] != 200
@@ -104,10 +110,10 @@ def test_a_suspension_is_marked_and_taken_back_also_while_locked(
 
 
 def test_roles_of_a_mount_that_is_not_there_yet_are_none(vault: OpenBao, tenant: TenantNames) -> None:
-    namespace = tenants.vault_namespace(tenant, TENANT)
+    namespace = tenant_vault.namespace(tenant, TENANT, CLUSTER)
     vault.write(namespace.at, namespace.body)
-    assert vault.list(VaultPath(tenant.vault_namespace, "auth/k8s/role")) == ()
-    assert vault.list(VaultPath(tenant.vault_namespace, "sys/leases/lookup/auth/k8s/login")) == ()
+    for path in ("auth/k8s/role", "auth/keycloak/role", "sys/leases/lookup"):
+        assert vault.list(VaultPath(tenant.vault_namespace, path)) == ()
 
 
 def test_which_keys_a_secret_has_is_read_without_their_values(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
@@ -127,7 +133,7 @@ def test_which_keys_a_secret_has_is_read_without_their_values(vault: OpenBao, ba
 def test_what_pods_report_is_read_listed_and_removed(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
     make(vault, tenant)
     names = runtime(tenant).names
-    folder, entry = (runtimes.served_path(names, tenant, pod) for pod in ("", "pod-1"))
+    folder, entry = (served_path(names, tenant, pod) for pod in ("", "pod-1"))
     assert vault.list(folder) == ()
     assert vault.read(entry) is None
     bao.admin("POST", f"axon/{tenant.vault_namespace}", entry.path, {"revision": "r1"})
@@ -143,8 +149,8 @@ def test_a_runtimes_role_and_policy_are_listed_and_removed(vault: OpenBao, tenan
     principal = runtime(tenant).names.principal
     roles, policies = (VaultPath(tenant.vault_namespace, path) for path in ("auth/k8s/role", "sys/policies/acl"))
     assert vault.list(roles) == (principal,)
-    assert set(vault.list(policies)) == {"default", tenants.ORG_ADMIN_POLICY, principal}
-    for at in runtimes.vault_refs(runtime(tenant).names, tenant):
+    assert set(vault.list(policies)) == {"default", tenant_vault.ORG_ADMIN, principal}
+    for at in vault_refs(runtime(tenant).names, tenant):
         for _ in range(2):
             vault.delete(at)
         assert vault.read(at) is None
@@ -153,7 +159,7 @@ def test_a_runtimes_role_and_policy_are_listed_and_removed(vault: OpenBao, tenan
 
 
 def test_a_namespace_is_deleted_locked_or_not(vault: OpenBao, tenant: TenantNames) -> None:
-    at = tenants.vault_namespace(tenant, TENANT).at
+    at = tenant_vault.namespace_path(tenant)
     for locked in (False, True):
         make(vault, tenant)
         if locked:
@@ -179,7 +185,7 @@ def test_what_needs_an_absent_namespace_waits_for_it(vault: OpenBao, tenant: Ten
 
 def test_a_foreign_namespace_shows_that_it_has_no_mark(vault: OpenBao, bao: Bao, tenant: TenantNames) -> None:
     """So that the reconciler can refuse to touch it; OpenBao itself does not know whose it is."""
-    at = tenants.vault_namespace(tenant, TENANT).at
+    at = tenant_vault.namespace_path(tenant)
     bao.admin("POST", "axon", at.path, {"custom_metadata": {"team": "payments"}})
     found = vault.read(at)
     assert found is not None
