@@ -115,12 +115,13 @@ def workloads(spec: Json, labels: dict[str, str]) -> dict[str, Json]:
         "replica set": thing("apps/v1", "ReplicaSet", "x", spec=selected),
         "stateful set": thing("apps/v1", "StatefulSet", "x", spec={**selected, "serviceName": "x"}),
         "daemon set": thing("apps/v1", "DaemonSet", "x", spec=selected),
-        "job": thing("batch/v1", "Job", "x", spec={"template": template}),
+        # without labels of their own Kubernetes gives these two the labels of their pods
+        "job": thing("batch/v1", "Job", "x", {"app": "x"}, spec={"template": template}),
         "cron job": thing(
             "batch/v1", "CronJob", "x", spec={"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
         ),
         "replication controller": thing(
-            "v1", "ReplicationController", "x", spec={"selector": {"app": "x"}, "template": lasting}
+            "v1", "ReplicationController", "x", {"app": "x"}, spec={"selector": {"app": "x"}, "template": lasting}
         ),
     }
 

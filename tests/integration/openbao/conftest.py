@@ -13,6 +13,8 @@ from servers.kube import Kube, KubeServer
 from servers.postgres import Postgres
 
 Connect = Callable[..., OpenBao]
+SESSION_SECONDS = 4 * 3600
+"""That all tests together may take: nobody renews the operator's token here."""
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +60,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 def token_file(kube: Kube, bao: Bao, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the kubelet would write it into the operator's pod."""
     path = tmp_path_factory.mktemp("projected") / "token"
-    path.write_text(kube.token("axon-system", "axon-operator", "openbao"))
+    path.write_text(kube.token("axon-system", "axon-operator", "openbao", SESSION_SECONDS))
     return path
 
 

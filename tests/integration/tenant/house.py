@@ -38,8 +38,6 @@ SOURCES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 ISSUED: Final = ("database", "pki", "generated")
 """Sources that are made for a binding."""
-OVERLAP: Final = 30
-"""Seconds, of a binding that says nothing else."""
 _CALL: Final = re.compile(r'secret "([^"]+)"(.*?)\}\}')
 _FIELD: Final = re.compile(r'"(\w+)=([^"]*)"')
 _MOMENT: Final = 0.02

@@ -201,8 +201,9 @@ def test_an_account_is_dead_after_its_time_whatever_its_holder_does(house: House
     account, lease = answer["data"], {"lease_id": answer["lease_id"], "increment": 86400}
     while postgres.logs_in(account["username"], account["password"]):
         # a renewal gives no more than what is left
+        asked = time.monotonic()
         status, renewed = pod.session.call("PUT", "sys/leases/renew", lease)
-        assert status != 200 or renewed["lease_duration"] <= 60 - (time.monotonic() - started) + 1
+        assert status != 200 or renewed["lease_duration"] <= 60 - (asked - started) + 1
         assert time.monotonic() - started < 75
         time.sleep(1)
     took = time.monotonic() - started
