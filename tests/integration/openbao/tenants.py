@@ -94,7 +94,7 @@ def issues(names: RuntimeNames, tenant: TenantNames) -> dict[str, VaultResource]
     """What the operator makes for bindings of a runtime to each kind of source, and for users who grant to it."""
     candidates = [_binding(name, source, form) for name, (source, form) in _SOURCES.items()]
     around = surroundings(names, SPEC, TenantView(tenant, _TENANT, None, True, False), candidates, PLATFORM)
-    found = assumed(candidates, around.consent, {})
+    found = assumed(candidates, around, {})
     now = datetime.datetime.now(datetime.UTC)
     made = delivered(candidates, found, around, before={}, highest={}, now=now)
     key, entry = before_grants(

@@ -163,7 +163,7 @@ def _made_of(house: House, spec: Mapping[str, Any], name: str) -> Any:
     names = RuntimeNames(tenant.names.namespace, binding.spec.runtime_ref.name, UID)
     platform = tenant.settings.platform()
     around = surroundings(names, runtime, view, [binding], platform)
-    found = bindings.assumed([binding], around.consent, {})
+    found = bindings.assumed([binding], around, {})
     bound = delivered([binding], found, around, before={}, highest={}, now=tenant.clock())
     if not bound:
         return None
