@@ -66,6 +66,10 @@ def runtime(tenant: TenantNames) -> Runtime:
 
 
 CONNECTION = "orders"
+_ROLES: list[dict[str, Any]] = [
+    {"name": "reader", "memberOf": ["orders_reader", "orders_writer"]},
+    {"name": "app", "account": "orders_app"},
+]
 _TENANT = TenantSpec.model_validate(
     {
         "vault": {
@@ -76,12 +80,13 @@ _TENANT = TenantSpec.model_validate(
                     "database": "orders",
                     "username": "axon",
                     "credentialSecretRef": {"name": "orders"},
-                    "roles": [{"name": "reader", "memberOf": ["orders_reader", "orders_writer"]}],
+                    "roles": _ROLES,
                 }
             ]
         }
     }
 )
+ORDERS = _TENANT.vault.databases[0]
 _SOURCES: dict[str, tuple[dict[str, Any], str]] = {
     "database": ({"database": {"connection": CONNECTION, "role": "reader"}}, "json"),
     "pki": ({"pki": {}}, "pem"),

@@ -255,7 +255,9 @@ def test_no_sql_comes_from_a_tenant(house: House, name: str) -> None:
     metadata = {"name": "another"}
     tenant = {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "spec": spec}
     assert not house.tenant.kube.accepts(tenant)
-    database["roles"] = [{"name": "reader", "memberOf": ["pg_read_all_data"]}]
+    database["roles"] = [{"name": "reader", "account": name}]
+    assert not house.tenant.kube.accepts(tenant)
+    database["roles"] = [{"name": "reader", "memberOf": ["pg_read_all_data"]}, {"name": "app", "account": "app"}]
     assert house.tenant.kube.accepts(tenant)
 
 
