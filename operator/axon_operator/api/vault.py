@@ -43,8 +43,8 @@ class DatabaseRole(ApiModel):
     )
 
     name: ObjectName = Field(description="Its name, by which SecretBindings ask for it.")
-    member_of: list[SqlName] = Field(
-        default_factory=list,
+    member_of: list[SqlName] | None = Field(
+        default=None,
         description=(
             "Roles of the database, made by its administrator, in which each account made for a pod is a member; what"
             " they may do, it may do. The account of `username` must be allowed to grant them."

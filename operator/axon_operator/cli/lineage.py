@@ -207,7 +207,7 @@ def trace(seen: Seen) -> Trace:
         rotated_at=status.get("rotatedAt"),
         next_rotation=status.get("nextRotation"),
         expires_at=status.get("expiresAt"),
-        member_of=tuple(role.member_of) if role else (),
+        member_of=tuple(role.member_of or ()) if role else (),
         account=role.account if role else None,
         grant=_grant(seen, spec),
         vault_namespace=_vault_namespace(seen),

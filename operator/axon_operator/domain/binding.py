@@ -179,7 +179,7 @@ def order(binding: Binding, databases: Sequence[Database]) -> str:
     spec, found = binding.spec, database_of(binding.spec.source, databases)
     if not spec.is_issued:
         return ""
-    rights = sorted(found[1].member_of) or [f"account {found[1].account}"] if found else []
+    rights = sorted(found[1].member_of or ()) or [f"account {found[1].account}"] if found else []
     life = spec.ttl if is_leased(spec.source, databases) else ""
     described = [spec.rotation_trigger, spec.source.to_json(), rights, life]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]

@@ -184,7 +184,7 @@ def test_an_accounts_statement_names_the_roles_of_the_tenant_and_nothing_that_en
         text = resource.body["creation_statements"]
         assert not one.account
         start = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE "
-        assert text == start + ", ".join(f'"{name}"' for name in database.roles[0].member_of)
+        assert text == start + ", ".join(f'"{name}"' for name in database.roles[0].member_of or ())
         assert resource.body["db_name"] == database.name
         assert resource.body["default_ttl"] == resource.body["max_ttl"] == 900
         assert resource.at.path.startswith(f"database/roles/{database.name}."), "the connection allows no other"

@@ -233,7 +233,7 @@ def _resources(issued: Issued) -> tuple[VaultResource, ...]:
 def _database_role(issued: Issued) -> VaultResource:
     """Accounts that are members of the roles that the Tenant names, and nothing else."""
     found = database_of(issued.spec.source, issued.around.databases)
-    connection, members = (found[0].name, found[1].member_of) if found else ("", [])
+    connection, members = (found[0].name, found[1].member_of or ()) if found else ("", [])
     ttl = seconds(issued.spec.ttl)
     body = {
         "db_name": connection,
