@@ -23,7 +23,7 @@ from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.vault.port import Vault
 from axon_operator.domain import runtime as runtimes
 from axon_operator.domain.agent import revision_of
-from axon_operator.domain.binding import Secret, kv_paths
+from axon_operator.domain.binding import Secret, kept_paths
 from axon_operator.domain.issue import Issued
 from axon_operator.domain.names import FINALIZER, REVISION_ANNOTATION, USER_AUTH_MOUNT, RuntimeNames, TenantNames
 from axon_operator.domain.platform import Platform
@@ -259,7 +259,7 @@ def _delivered(
     view = TenantView(tenant, TenantSpec.model_validate(_TENANT_SPEC), None, ready=True, deleting=False)
     candidates = [as_binding(b) for b in made]
     around = surroundings(names, spec, view, candidates, platform)
-    found = {path: Secret(frozenset({"key"}), 1) for path in kv_paths(candidates, around.consent)}
+    found = {path: Secret(frozenset({"key"}), 1) for path in kept_paths(candidates, around)}
     now = datetime.datetime.now(datetime.UTC)
     return delivered(candidates, found, around, before={}, highest={}, now=now)
 

@@ -232,6 +232,25 @@ path "+/sys/leases/revoke-prefix/database/creds/+" {
   capabilities = ["update", "sudo"]
 }
 
+# Accounts that there are already, of which OpenBao keeps the password: which ones, and its change to one that only OpenBao
+# knows. What is done in the database is fixed here, but for the account's name. The operator reads no password.
+path "+/database/static-roles/" {
+  capabilities = ["list"]
+}
+path "+/database/static-roles/+" {
+  capabilities = ["create", "read", "update", "delete"]
+  allowed_parameters = {
+    "db_name"             = []
+    "username"            = []
+    "credential_type"     = ["password"]
+    "rotation_period"     = []
+    "rotation_statements" = [["ALTER ROLE \"{{name}}\" WITH PASSWORD '{{password}}'"]]
+  }
+}
+path "+/database/rotate-role/+" {
+  capabilities = ["update"]
+}
+
 # Logins of a tenant's pods: the auth mount `k8s`, its trust in the cluster, one role per runtime. The list finds
 # those whose runtime is gone.
 path "+/sys/auth" {
@@ -351,6 +370,17 @@ path "+/kv/metadata/generated/" {
 }
 path "+/kv/metadata/generated/+" {
   capabilities = ["read", "delete"]
+}
+
+# Which bindings were given the password of such an account; holds nothing secret.
+path "+/kv/data/accounts/+" {
+  capabilities = ["create"]
+}
+path "+/kv/metadata/accounts/" {
+  capabilities = ["list"]
+}
+path "+/kv/metadata/accounts/+" {
+  capabilities = ["delete"]
 }
 
 # Which runtimes there are, for users who have something to grant to them; holds nothing secret.

@@ -76,7 +76,10 @@ class GovernanceProfileSpec(ApiModel):
     max_credential_ttl: Duration | None = Field(
         default=None,
         alias="maxCredentialTTL",
-        description="The most that spec.ttl of a SecretBinding may be.",
+        description=(
+            "The most that spec.ttl of a SecretBinding may be, and rotationInterval of an account in spec.vault.databases"
+            " of a Tenant."
+        ),
         json_schema_extra=_rules_of(SecretBindingSpec, "ttl"),
     )
     egress: EgressBounds = Field(default_factory=EgressBounds, description="What egress may open.")

@@ -133,6 +133,8 @@ class Reason(StrEnum):
     """OpenBao does not trust the database's certificate, or has no file with the authority that the spec names."""
     DATABASE_UNREACHABLE = "DatabaseUnreachable"
     """OpenBao cannot reach the database."""
+    DATABASE_ACCOUNT_REFUSED = "DatabaseAccountRefused"
+    """The database does not let OpenBao change the password of an account that a role names, or has no such account."""
     REALM_LIMIT = "RealmLimit"
     """There are as many realms as the installation allows (`realmCap` of the chart)."""
     NAMESPACES_UNSUPPORTED = "NamespacesUnsupported"

@@ -71,11 +71,14 @@ class GrantSource(ApiModel):
 
 
 class DatabaseSource(ApiModel):
-    """An account of a database, made for each pod. Its keys: username, password, host, port, database."""
+    """An account of a database, made for each pod or kept by OpenBao. Its keys: username, password, host, port, database."""
 
     connection: ObjectName = Field(description="Name of the database in spec.vault.databases of the Tenant.")
     role: ObjectName = Field(
-        description="Name of one of the roles of that database, which say what the account may do."
+        description=(
+            "Name of one of the roles of that database: with memberOf an account is made for each pod, with account it"
+            " is that one, for all of them, and ttl says nothing about it."
+        )
     )
 
 
@@ -320,11 +323,6 @@ class SecretBindingSpec(ApiModel):
     def is_issued(self) -> bool:
         """Whether the credential is made for this binding, and with it taken back; else its owner's value is handed on."""
         return bool(self.source.database or self.source.pki or self.source.generated)
-
-    @property
-    def is_leased(self) -> bool:
-        """Whether OpenBao ends the credential by itself."""
-        return bool(self.source.database or self.source.pki)
 
 
 class Consumers(ApiModel):

@@ -22,28 +22,78 @@ class DatabasePlugin(StrEnum):
 
 
 class DatabaseRole(ApiModel):
-    """What an account that OpenBao makes for a pod may do. There is no SQL here: rights are kept in the database."""
+    """Accounts that OpenBao makes, one for each pod, or one that there is already and whose password OpenBao keeps.
+
+    There is no SQL here: rights are kept in the database.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "has(self.memberOf) != has(self.account)",
+                    "message": "exactly one is needed: memberOf (an account is made for each pod) or account (one that there is already)",
+                },
+                {
+                    "rule": "!has(self.rotationInterval) || has(self.account)",
+                    "message": "rotationInterval is for account; the others end with the ttl of their binding: remove it",
+                },
+            ]
+        }
+    )
 
     name: ObjectName = Field(description="Its name, by which SecretBindings ask for it.")
-    member_of: list[SqlName] = Field(
+    member_of: list[SqlName] | None = Field(
+        default=None,
         description=(
-            "Roles of the database, made by its administrator, in which each such account is a member; what they may"
-            " do, it may do. The account of `username` must be allowed to grant them."
+            "Roles of the database, made by its administrator, in which each account made for a pod is a member; what"
+            " they may do, it may do. The account of `username` must be allowed to grant them."
         ),
         min_length=1,
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
+    account: SqlName | None = Field(
+        default=None,
+        description=(
+            "An account that the database's administrator has made. OpenBao changes its password at once, to one that"
+            " only it and the pods know, and keeps changing it. The account of `username` must be allowed to change it."
+        ),
+    )
+    rotation_interval: Duration | None = Field(
+        default=None,
+        description="How often OpenBao changes the password of `account`, 1h to 8760h; 24h if it is left out.",
+        json_schema_extra=cel(
+            "duration(self) >= duration('1h') && duration(self) <= duration('8760h')", "must be between 1h and 8760h"
+        ),
+    )
+
+    @property
+    def lifetime(self) -> str:
+        """Of a password of `account`."""
+        return self.rotation_interval or "24h"
 
 
 class Database(ApiModel):
-    """A database in which OpenBao can make accounts that expire. The connection is always encrypted and verified."""
+    """A database in which OpenBao makes accounts that expire, or keeps the passwords of others. The connection is always encrypted and verified."""
 
     model_config = ConfigDict(
-        json_schema_extra=cel(
-            "!has(self.roles) || self.roles.all(r, !(self.username in r.memberOf))",
-            "memberOf names the account of username: workloads could make accounts by it; name roles of their own",
-        )
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "!has(self.roles) || self.roles.all(r, !has(r.memberOf) || !(self.username in r.memberOf))",
+                    "message": "memberOf names the account of username: workloads could make accounts by it; name roles of their own",
+                },
+                {
+                    "rule": "!has(self.roles) || self.roles.all(r, !has(r.account) || r.account != self.username)",
+                    "message": "account names the account of username, which is OpenBao's alone; name another one",
+                },
+                {
+                    "rule": "!has(self.roles) || self.roles.all(r, !has(r.account) || self.roles.exists_one(o, has(o.account) && o.account == r.account))",
+                    "message": "two roles share an account, whose password each of them would change; name it in one",
+                },
+            ]
+        }
     )
 
     name: ObjectName = Field(

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from axon_operator.api.reasons import Reason
 from axon_operator.api.secretbinding import SecretBindingSpec
 from axon_operator.api.tenant import TenantSpec
+from axon_operator.api.vault import Database, DatabaseRole
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.cli.cluster import Cluster, ForbiddenError, missing
 from axon_operator.cli.tree import standing
@@ -18,7 +19,7 @@ from axon_operator.domain import issue
 from axon_operator.domain.agent import SECRETS_DIR
 from axon_operator.domain.binding import Binding, Surroundings, candidates, database_of
 from axon_operator.domain.consent import Consent, revision
-from axon_operator.domain.issue import Issued, engine_of
+from axon_operator.domain.issue import Issued
 from axon_operator.domain.manifests import conditions_of, container_statuses, runtime_names
 from axon_operator.domain.names import (
     KV_MOUNT,
@@ -156,6 +157,8 @@ class Trace:
     expires_at: str | None
     member_of: tuple[str, ...]
     """Roles of the database that the account has."""
+    account: str | None
+    """That OpenBao keeps, for all pods."""
     grant: Grant | None
     vault_namespace: str | None
     paths: tuple[str, ...]
@@ -188,8 +191,7 @@ def trace(seen: Seen) -> Trace:
     names = runtime_names(seen.runtime) if seen.runtime else None
     issued = _issued(seen, spec, names) if names else ()
     rules = [issue.rules(i, name) for i, name in issued]
-    engine = engine_of(spec.source)
-    known = told_by(seen.config).bindings.get(metadata["name"])
+    known, role = told_by(seen.config).bindings.get(metadata["name"]), _role_of(seen, spec)
     runtime_status = (seen.runtime or {}).get("status") or {}
     consumers = status.get("consumers") or {}
     return Trace(
@@ -205,12 +207,13 @@ def trace(seen: Seen) -> Trace:
         rotated_at=status.get("rotatedAt"),
         next_rotation=status.get("nextRotation"),
         expires_at=status.get("expiresAt"),
-        member_of=_member_of(seen, spec),
+        member_of=tuple(role.member_of or ()) if role else (),
+        account=role.account if role else None,
         grant=_grant(seen, spec),
         vault_namespace=_vault_namespace(seen),
         # what comes after the first rule is needed beside the credential
         paths=tuple(dict.fromkeys(path for first, *_ in rules for path in _PATH.findall(first))),
-        made=tuple(f"{engine.folder}/{name}" for _, name in issued) if engine else (),
+        made=tuple(f"{i.engine.folder}/{name}" for i, name in issued if i.engine),
         policy=f"sys/policies/acl/{names.principal}" if names else None,
         rules=tuple(sorted({rule for of_one in rules for rule in of_one})),
         role=f"auth/{RUNTIME_AUTH_MOUNT}/role/{names.principal}" if names else None,
@@ -241,7 +244,7 @@ def _issued(seen: Seen, spec: SecretBindingSpec, names: RuntimeNames) -> tuple[t
     if spec.revoked or seen.config is not None:
         return ()
     unknown = Generation(binding.uid, 0, None, "")
-    places = candidates(spec.source, around.consent) or ("",)
+    places = candidates(spec.source, around) or ("",)
     planned = (Issued(binding, unknown, around, path, 0) for path in places)
     return tuple((issued, f"{issued.name.rpartition('.')[0]}.{_UNKNOWN}") for issued in planned)
 
@@ -254,7 +257,7 @@ def _around(seen: Seen, names: RuntimeNames) -> Surroundings:
         tenant=TenantNames(tenant, ""),
         runtime=_runtime_spec(seen),
         consent=Consent(tenant, names.uid, _revision(seen) or "<revision>"),
-        databases=(),
+        databases=_databases(seen),
         allowed=(),
         cluster_cidrs=(),
         profile=None,
@@ -274,11 +277,13 @@ def _revision(seen: Seen) -> str | None:
     return revision(_runtime_spec(seen), bindings)
 
 
-def _member_of(seen: Seen, spec: SecretBindingSpec) -> tuple[str, ...]:
-    if seen.tenant is None:
-        return ()
-    found = database_of(spec.source, TenantSpec.model_validate(seen.tenant["spec"]).vault.databases)
-    return tuple(found[1].member_of) if found else ()
+def _databases(seen: Seen) -> tuple[Database, ...]:
+    return tuple(TenantSpec.model_validate(seen.tenant["spec"]).vault.databases) if seen.tenant else ()
+
+
+def _role_of(seen: Seen, spec: SecretBindingSpec) -> DatabaseRole | None:
+    found = database_of(spec.source, _databases(seen))
+    return found[1] if found else None
 
 
 def _grant(seen: Seen, spec: SecretBindingSpec) -> Grant | None:
@@ -344,7 +349,8 @@ def _source(found: Trace) -> str:
     ((kind, told),) = found.source.items()
     if kind == "database":
         members = f", member of {', '.join(found.member_of)}" if found.member_of else ""
-        return f"database {told['connection']}, role {told['role']}{members}"
+        account = f", account {found.account}" if found.account else ""
+        return f"database {told['connection']}, role {told['role']}{members}{account}"
     if kind == "kv":
         return f"the organization's {KV_MOUNT}/org/{told['path']}"
     if kind == "grant":

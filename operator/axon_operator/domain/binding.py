@@ -13,22 +13,23 @@ from axon_operator.api.vault import Database, DatabaseRole
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.domain import proxy
 from axon_operator.domain.consent import Consent
-from axon_operator.domain.governance import Profile, refusal
+from axon_operator.domain.governance import Profile, outlasts, refusal
 from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.network import egress_problem
+from axon_operator.domain.tenant.databases import KEPT, kept_name
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What is known of a secret in the KV store: never a value."""
+    """What is known of a secret in the KV store, or of an account that OpenBao keeps: never a value."""
 
     keys: frozenset[str]
     version: int
-    """Counts its writes."""
+    """Counts its writes; of an account, another one for each password."""
 
 
 Found = Mapping[str, Secret | None]
-"""By the path below the KV mount; None if there is no secret there."""
+"""By the path below the KV mount, of an account by its whole path; None if there is nothing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +72,23 @@ class Surroundings:
     """The runtime has run to its end: nobody needs its credentials any more."""
 
 
-def kv_paths(bindings: Iterable[Binding], consent: Consent) -> frozenset[str]:
-    """The paths below the KV mount of which must be known what is there, to judge the bindings."""
-    return frozenset(path for b in bindings for path in candidates(b.spec.source, consent))
+def kept_paths(bindings: Iterable[Binding], around: Surroundings) -> frozenset[str]:
+    """The paths of which must be known what is there, to judge the bindings."""
+    return frozenset(path for b in bindings for path in candidates(b.spec.source, around))
 
 
-def candidates(source: Source, consent: Consent) -> tuple[str, ...]:
-    """Where in the KV store the secret of a source can be, the most special place first."""
+def candidates(source: Source, around: Surroundings) -> tuple[str, ...]:
+    """Where the secret of a source can be that somebody else keeps, the most special place first."""
     if source.kv:
         return (f"org/{source.kv.path}",)
-    return consent.paths(source.grant) if source.grant else ()
+    if source.database and kept_role(source, around.databases):
+        return (f"{KEPT}/{kept_name(source.database.connection, source.database.role)}",)
+    return around.consent.paths(source.grant) if source.grant else ()
 
 
-def located(source: Source, consent: Consent, found: Found) -> str | None:
-    """Where in the KV store the secret of a source is; None if nowhere, or if it is no source of that kind."""
-    return next((path for path in candidates(source, consent) if found.get(path) is not None), None)
+def located(source: Source, around: Surroundings, found: Found) -> str | None:
+    """Where the secret of a source is; None if nowhere, or if nobody else keeps a source of that kind."""
+    return next((path for path in candidates(source, around) if found.get(path) is not None), None)
 
 
 def in_question(bindings: Sequence[Binding], name: str) -> tuple[Binding, ...]:
@@ -95,12 +98,12 @@ def in_question(bindings: Sequence[Binding], name: str) -> tuple[Binding, ...]:
 
 
 def assumed(
-    bindings: Iterable[Binding], consent: Consent, told: Mapping[str, tuple[str, int]]
+    bindings: Iterable[Binding], around: Surroundings, told: Mapping[str, tuple[str, int]]
 ) -> dict[str, Secret | None]:
-    """What the KV store holds if all that the bindings want is there; `told`: where it was, and which version."""
+    """What is kept for the bindings if all that the bindings want is there; `told`: where it was, and which version."""
     found: dict[str, Secret | None] = {}
     for binding in bindings:
-        places, (known, version) = candidates(binding.spec.source, consent), told.get(binding.name, ("", 0))
+        places, (known, version) = candidates(binding.spec.source, around), told.get(binding.name, ("", 0))
         path = known if known in places else next(iter(places[::-1]), None)
         if path is not None:
             before = found.get(path)
@@ -160,13 +163,25 @@ def database_of(source: Source, databases: Iterable[Database]) -> tuple[Database
     return next(found, None)
 
 
-def order(binding: Binding, databases: Iterable[Database]) -> str:
+def kept_role(source: Source, databases: Iterable[Database]) -> DatabaseRole | None:
+    """The role that a source names, if it stands for an account that there is already."""
+    found = database_of(source, databases)
+    return found[1] if found and found[1].account else None
+
+
+def is_leased(source: Source, databases: Iterable[Database]) -> bool:
+    """Whether OpenBao ends the credential by itself."""
+    return bool(source.pki or (source.database and kept_role(source, databases) is None))
+
+
+def order(binding: Binding, databases: Sequence[Database]) -> str:
     """What a credential is made for: another trigger, other rights or another life need another credential."""
     spec, found = binding.spec, database_of(binding.spec.source, databases)
     if not spec.is_issued:
         return ""
-    members = sorted(found[1].member_of) if found else []
-    described = [spec.rotation_trigger, spec.source.to_json(), members, spec.ttl if spec.is_leased else ""]
+    rights = sorted(found[1].member_of or ()) or [f"account {found[1].account}"] if found else []
+    life = spec.ttl if is_leased(spec.source, databases) else ""
+    described = [spec.rotation_trigger, spec.source.to_json(), rights, life]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
 
 
@@ -209,13 +224,30 @@ def _source_problem(spec: SecretBindingSpec, found: Found, around: Surroundings)
         return Problem(Reason.INVALID_SPEC, message, permanent=True)
     if source.kv:
         return _secret_problem(f"org/{source.kv.path}", wanted_keys(spec), found)
-    if source.grant and located(source, around.consent, found) is None:
+    if source.grant and located(source, around, found) is None:
         user, path, runtime = source.grant.user, source.grant.path, spec.runtime_ref.name
         wait = "" if around.consent.tied else " A grant for this revision counts when no pod of another one is left."
         message = f"User {user} has not granted {path} to the runtime as it is now. They do so with: kubectl axon secret allow {path} {runtime}{wait and '.'}{wait}"
         return Problem(Reason.CONSENT_MISSING, message, permanent=False)
     if source.database and database_of(source, around.databases) is None:
         message = f"The Tenant has no database {source.database.connection} with a role {source.database.role}; have it added to spec.vault.databases of the Tenant, or correct spec.source.database."
+        return Problem(Reason.SOURCE_MISSING, message, permanent=False)
+    return _kept_problem(spec, found, around)
+
+
+def _kept_problem(spec: SecretBindingSpec, found: Found, around: Surroundings) -> Problem | None:
+    """What speaks against handing on an account that OpenBao keeps."""
+    source = spec.source.database
+    role = kept_role(spec.source, around.databases)
+    if source is None or role is None:
+        return None
+    if spec.delivery.env:
+        message = f"spec.delivery: the password of account {role.account} is changed while pods run, and a variable keeps the one of before; deliver a file."
+        return Problem(Reason.INVALID_SPEC, message, permanent=True)
+    if why := outlasts(around.profile, role):
+        return Problem(Reason.GOVERNANCE_VIOLATION, why, permanent=True)
+    if located(spec.source, around, found) is None:
+        message = f"OpenBao does not keep account {role.account} of database {source.connection} yet; the Tenant's condition DatabasesReady says why."
         return Problem(Reason.SOURCE_MISSING, message, permanent=False)
     return None
 

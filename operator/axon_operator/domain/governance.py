@@ -12,6 +12,7 @@ from axon_operator.api.identity import Identity, Mfa
 from axon_operator.api.reasons import Reason
 from axon_operator.api.secretbinding import SecretBindingSpec
 from axon_operator.api.tenant import EgressRule, TenantSpec
+from axon_operator.api.vault import Database, DatabaseRole
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.domain.network import wider_than
 from axon_operator.domain.values import seconds
@@ -54,6 +55,7 @@ def violations(name: str, profile: GovernanceProfileSpec, spec: Governed) -> lis
             found = [
                 *_sessions(profile.sessions, spec.identity),
                 *_mfa(profile, spec.identity),
+                *_passwords(profile, spec.vault.databases),
                 *_egress(profile.egress, spec.network.egress, "spec.network.egress"),
             ]
         case WorkflowRuntimeSpec():
@@ -62,6 +64,14 @@ def violations(name: str, profile: GovernanceProfileSpec, spec: Governed) -> lis
             ttl = _ceiling("spec.ttl", spec.ttl, profile.max_credential_ttl)
             found = [*ttl, *_egress(profile.egress, spec.egress, "spec.egress")]
     return [f"GovernanceProfile {name} {demand}" for demand in found]
+
+
+def outlasts(profile: Profile | None, role: DatabaseRole) -> str | None:
+    """What the tenant's profile has against the life of the passwords of an account that OpenBao keeps."""
+    if profile is None or profile.spec is None:
+        return None
+    found = _password(profile.spec, role)
+    return f"GovernanceProfile {profile.name} {found}" if found else None
 
 
 def requires_audit(profile: Profile | None) -> bool:
@@ -91,6 +101,16 @@ def _sessions(ceilings: SessionCeilings, identity: Identity) -> Iterator[str]:
 def _mfa(profile: GovernanceProfileSpec, identity: Identity) -> Iterator[str]:
     if profile.mfa is MfaDemand.REQUIRED and identity.mfa is not Mfa.REQUIRED:
         yield "demands spec.identity.mfa: Required; set it."
+
+
+def _passwords(profile: GovernanceProfileSpec, databases: Sequence[Database]) -> Iterator[str]:
+    found = (_password(profile, role) for database in databases for role in database.roles if role.account)
+    yield from dict.fromkeys(filter(None, found))
+
+
+def _password(profile: GovernanceProfileSpec, role: DatabaseRole) -> str | None:
+    where = "rotationInterval (24h where it is left out) of each account in spec.vault.databases of the Tenant"
+    return next(_ceiling(where, role.lifetime, profile.max_credential_ttl), None)
 
 
 def _image(profile: GovernanceProfileSpec, spec: WorkflowRuntimeSpec) -> Iterator[str]:

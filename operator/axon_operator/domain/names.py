@@ -72,6 +72,7 @@ DATABASE_ROTATED_KEY = "axon_rotated"
 
 KV_MOUNT = "kv"
 GENERATED = "generated"
+ACCOUNTS = "accounts"
 GRANTS = "grants"
 DIRECTORY = "runtimes"
 """Folders of the KV store beside the organization's `org` and the users' `users`."""

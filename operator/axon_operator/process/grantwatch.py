@@ -19,7 +19,7 @@ from axon_operator.domain.platform import Platform
 from axon_operator.domain.resources import BINDING, RUNTIME, Ref
 from axon_operator.process.rounds import Rounds
 from axon_operator.reconcile.common import deleting
-from axon_operator.reconcile.views import kv_secrets, runtime_bindings, surroundings, tenant_view
+from axon_operator.reconcile.views import kept_secrets, runtime_bindings, surroundings, tenant_view
 
 log = structlog.stdlib.get_logger("axon_operator")
 
@@ -77,4 +77,4 @@ class GrantWatch(Rounds):
         spec = WorkflowRuntimeSpec.model_validate(live["spec"])
         every = runtime_bindings(self._known, runtime.namespace, runtime.name)
         around = surroundings(runtime_names(live), spec, tenant, every, self._platform)
-        return kv_secrets(self._vault, around, asking)
+        return kept_secrets(self._vault, around, asking)

@@ -12,7 +12,7 @@ from axon_operator.backends.errors import ReconcileError, Terminal, Transient, W
 from axon_operator.domain import agent, rotation
 from axon_operator.domain import binding as bindings
 from axon_operator.domain.binding import Surroundings
-from axon_operator.domain.issue import Told, credential_file, engine_of
+from axon_operator.domain.issue import Engine, Told, credential_file, engines_of
 from axon_operator.domain.manifests import runtime_names
 from axon_operator.domain.names import KV_MOUNT
 from axon_operator.domain.platform import Platform
@@ -30,7 +30,7 @@ from axon_operator.reconcile.views import (
     ask_for_grants,
     consumers,
     delivered,
-    kv_secrets,
+    kept_secrets,
     published_revision,
     runtime_bindings,
     served,
@@ -71,7 +71,7 @@ class BindingSeen:
     policy: str | ReconcileError | None = None
     """Body of the runtime's policy in OpenBao; read when the credential is to be taken back."""
     issues: IssuesSeen | ReconcileError = field(default_factory=IssuesSeen)
-    """What OpenBao still has of it; looked at then."""
+    """What OpenBao still has of it; looked at then, and where it is an account that OpenBao keeps."""
     served: tuple[Served, ...] | ReconcileError = ()
     """What each pod that counts as a consumer says of itself."""
 
@@ -79,6 +79,11 @@ class BindingSeen:
     def withdrawn(self) -> bool:
         """Whether the credential is to be taken back."""
         return self.deleting or self.spec.revoked or self.ended
+
+    @property
+    def leased(self) -> bool:
+        """Whether OpenBao ends the credential by itself."""
+        return self.around is not None and bindings.is_leased(self.spec.source, self.around.databases)
 
     @property
     def ended(self) -> bool:
@@ -132,24 +137,29 @@ class BindingReconciler:
         pods = consumers(kubernetes, names.namespace, names.runtime)
         if not ask:
             # the number of consumers in the status says whether these are still the ones that served it
-            found = bindings.assumed(seen.candidates, around.consent, seen.told.secrets)
+            found = bindings.assumed(seen.candidates, around, seen.told.secrets)
             return replace(seen, found=found, served=(Served(seen.published),) * len(pods))
         # of the others, what is published tells enough: whether their secrets are still there is their own question
         published = [b for b in seen.candidates if b.name in seen.told.bindings]
-        others = bindings.assumed(published, around.consent, seen.told.secrets)
+        others = bindings.assumed(published, around, seen.told.secrets)
         asked = bindings.in_question(seen.candidates, seen.name)
         seen = replace(
             seen,
-            found=attempt(lambda: {**others, **kv_secrets(vault, around, asked)}),
+            found=attempt(lambda: {**others, **kept_secrets(vault, around, asked)}),
             served=attempt(lambda: served(vault, names, tenant, pods)),
         )
-        return self._with_remains(seen, around) if seen.withdrawn else seen
+        if seen.withdrawn:
+            return self._with_remains(seen, around)
+        if bindings.kept_role(seen.spec.source, around.databases):
+            notes = attempt(lambda: look_at_issues(vault, names, tenant, (Engine.KEPT,), closely=False))
+            return replace(seen, issues=notes)
+        return seen
 
     def _with_remains(self, seen: BindingSeen, around: Surroundings) -> BindingSeen:
         """What may still be good of a credential that is to be taken back."""
         vault, names, tenant = self._to.vault, around.names, around.tenant
         # its source may have been another one, of which something is left
-        engines = {*seen.told.engines, *((engine,) if (engine := engine_of(seen.spec.source)) else ())}
+        engines = {*seen.told.engines, *engines_of(seen.spec.source)}
         policy_at = vault_policy_path(names, tenant)
         return replace(
             seen,
@@ -219,8 +229,8 @@ class BindingReconciler:
                 if problem.permanent
                 else Waiting(problem.reason, problem.message, after=10)
             )
-        if not_served := self._not_served(seen):
-            return not_served
+        if unfinished := _not_changed(seen) or self._not_served(seen):
+            return unfinished
         if not seen.served and _wants_pods(seen):
             return Waiting(Reason.PODS_NOT_READY, "The runtime's pods are not running yet (see its status).", after=2)
         return None
@@ -249,7 +259,7 @@ class BindingReconciler:
                 Reason.PROGRESSING, "What was issued for it is being revoked (see the runtime's status).", after=0.5
             )
         needed = (b for b in seen.candidates if b.name != seen.name and not b.spec.revoked)
-        if _names(policy, seen.spec.source, bindings.kv_paths(needed, around.consent)):
+        if _names(policy, seen.spec.source, bindings.kept_paths(needed, around)):
             return Waiting(Reason.PROGRESSING, "OpenBao's policy for the runtime still names the secret.", after=0.5)
         return None
 
@@ -263,6 +273,19 @@ class BindingReconciler:
         if ready < total:
             return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
         return None
+
+
+def _not_changed(seen: BindingSeen) -> ReconcileError | None:
+    """Of an account that OpenBao keeps, whose password is to be changed; of others there is nothing to see."""
+    current, issues = seen.told.generations.get(seen.name), seen.issues
+    if isinstance(issues, ReconcileError):
+        return issues
+    if current is None or seen.around is None:
+        return None
+    noted = issues.highest(seen.around.names, [seen.binding]).get(seen.name)
+    if noted is not None and noted < current.number:
+        return Waiting(Reason.PROGRESSING, "Its password is being changed (see the runtime's status).", after=1)
+    return None
 
 
 def _remains(seen: BindingSeen, around: Surroundings) -> bool:
@@ -301,7 +324,7 @@ def _expiry(live: Manifest) -> datetime.datetime | None:
 
 def _ending(seen: BindingSeen, outage: ReconcileError) -> Waiting | None:
     """An outage is none of the workload's business until the credential that it holds is about to end."""
-    if not isinstance(outage, Transient) or seen.expires is None or not seen.spec.is_leased:
+    if not isinstance(outage, Transient) or seen.expires is None or not seen.leased:
         return None
     left = int((seen.expires - seen.now).total_seconds())
     if left > max(_NEAR_END, seconds(seen.spec.ttl) * _NEAR_END_SHARE):
@@ -316,7 +339,7 @@ def _times(seen: BindingSeen, served: Sequence[Served]) -> dict[str, str]:
     if current is None or current.made is None:
         return {}
     due = rotation.next_rotation(seen.binding, current)
-    ends = [s.expires for s in served if s.expires] if seen.spec.is_leased else []
+    ends = [s.expires for s in served if s.expires] if seen.leased else []
     ended = datetime.datetime.fromtimestamp(min(ends), datetime.UTC) if ends else None
     times = {"rotatedAt": current.made, "nextRotation": due, "expiresAt": ended}
     return {name: rotation.stamp(at) for name, at in times.items() if at}

@@ -2,7 +2,8 @@
 
 Taken back in an order that a crash cannot upset: the policy names it no more, then what was issued is revoked, and when
 a look has shown that nothing is left, what it hangs on goes. So as long as something may be good, there is a name by
-which it is found.
+which it is found. An account that OpenBao keeps cannot be revoked, only given another password: the note of who was given
+the one of before goes when that was done.
 """
 
 import datetime
@@ -18,8 +19,17 @@ from axon_operator.domain.issue import Engine, Issued
 from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.resources import VaultPath
 from axon_operator.domain.rotation import may_go, next_rotation, overlap_ends
+from axon_operator.domain.tenant.databases import kept, kept_at
 from axon_operator.reconcile.common import vault_changes
-from axon_operator.reconcile.engine.plan import Change, Stage, VaultDelete, VaultGenerate, VaultRevoke
+from axon_operator.reconcile.engine.plan import (
+    Change,
+    Stage,
+    VaultDelete,
+    VaultGenerate,
+    VaultRenew,
+    VaultRevoke,
+    VaultWrite,
+)
 
 _REVOKING = "What is no longer asked for is being revoked."
 _LOOK = 1.0
@@ -34,6 +44,8 @@ class IssuesSeen:
     """Those that there are, or that have given something that is still good."""
     leased: Mapping[Engine, frozenset[str]] = field(default_factory=dict)
     """Those by which OpenBao has given something that is still good; asked only where something is to go."""
+    accounts: frozenset[str] = frozenset()
+    """The accounts that OpenBao keeps for the tenant; asked only where there is a note of one that is not served."""
 
     @property
     def engines(self) -> frozenset[Engine]:
@@ -75,7 +87,9 @@ def look_at_issues(
     served = frozenset(current)
     stale = [e for e, there in found.items() if e.leases and (closely or there - served)]
     leased = {engine: ours(engine, engine.lookup) for engine in stale}
-    return IssuesSeen({e: tuple(sorted(there | leased.get(e, frozenset()))) for e, there in found.items()}, leased)
+    names_found = {e: tuple(sorted(there | leased.get(e, frozenset()))) for e, there in found.items()}
+    notes = found.get(Engine.KEPT, frozenset()) - served
+    return IssuesSeen(names_found, leased, frozenset(vault.list(kept(tenant)) if notes else ()))
 
 
 def lingering(
@@ -89,16 +103,23 @@ def lingering(
         now: the time.
         confirmed: whether every pod serves the current ones.
     """
-    kept: dict[str, tuple[str, ...]] = {}
+    stay: dict[str, tuple[str, ...]] = {}
     for issued in bindings:
-        engine = issue.engine_of(issued.spec.source)
-        if engine is None or (confirmed and may_go(issued.binding, issued.generation, now)):
-            continue
-        series = issued.name.rpartition(".")[0] + "."
-        older = tuple(n for n in seen.found.get(engine, ()) if n.startswith(series) and n != issued.name)
-        if older:
-            kept[issued.binding.name] = older
-    return kept
+        older = _others(issued, seen)
+        over = confirmed and may_go(issued.binding, issued.generation, now)
+        if issued.engine is Engine.KEPT:
+            # its note goes when there is that of the next: then the password was changed
+            over = issued.name in seen.found.get(Engine.KEPT, ())
+        if older and not over:
+            stay[issued.binding.name] = older
+    return stay
+
+
+def _others(issued: Issued, seen: IssuesSeen) -> tuple[str, ...]:
+    """Issues of the same binding for the same thing, but the current one."""
+    series = issued.name.rpartition(".")[0] + "."
+    there = seen.found.get(issued.engine, ()) if issued.engine else ()
+    return tuple(n for n in there if n.startswith(series) and n != issued.name)
 
 
 def makings(bindings: Sequence[Issued], seen: IssuesSeen, contents: Mapping[VaultPath, Any]) -> tuple[Change, ...]:
@@ -109,7 +130,27 @@ def makings(bindings: Sequence[Issued], seen: IssuesSeen, contents: Mapping[Vaul
         for i in bindings
         if i.spec.source.generated and i.name not in seen.found.get(Engine.GENERATED, ())
     )
-    return (*written, *generated)
+    # before the policy names the account: who may have its password is never unknown
+    noted = (_noting(i) for i in bindings if _is_unnoted(i, seen) and not _others(i, seen))
+    return (*written, *generated, *noted)
+
+
+def _is_unnoted(issued: Issued, seen: IssuesSeen) -> bool:
+    return issued.engine is Engine.KEPT and issued.name not in seen.found.get(Engine.KEPT, ())
+
+
+def _noting(issued: Issued) -> VaultWrite:
+    note = issue.note(issued)
+    return VaultWrite(note.at, note.body)
+
+
+def renewals(bindings: Sequence[Issued], seen: IssuesSeen) -> tuple[Change, ...]:
+    """Accounts that OpenBao keeps, of which another password is asked for: changed, and then noted."""
+    return tuple(
+        VaultRenew(kept_at(i.around.tenant, i.account), _noting(i))
+        for i in bindings
+        if _is_unnoted(i, seen) and _others(i, seen)
+    )
 
 
 def look_again(bindings: Sequence[Issued], kept: Mapping[str, Sequence[str]], now: datetime.datetime) -> float | None:
@@ -127,8 +168,9 @@ def withdrawal_stages(
     keep: frozenset[str] | None,
     *,
     needs: tuple[ConditionType, ...],
+    renewals: tuple[Change, ...] = (),
 ) -> tuple[Stage, ...]:
-    """One, where something has to go; else none.
+    """One, where something has to go or to be changed; else none.
 
     Args:
         tenant: whose namespace it is.
@@ -137,14 +179,18 @@ def withdrawal_stages(
         keep: names of issues that stay; None if the runtime goes. Only that waits: one that stays is as good as before
             while what nobody uses any more is revoked.
         needs: what must be complete before; of a runtime that stays only if the policy still names something that goes.
+        renewals: of accounts that OpenBao keeps, for those who go on with them.
     """
     going = [(e, n) for e, names in seen.found.items() for n in names if keep is None or n not in keep]
-    if not going:
+    if not going and not renewals:
         return ()
     looked_at = [(e, n, _may_be_good(e, n, seen, policy)) for e, n in going]
-    changes = tuple(_withdrawal(tenant, engine, name, good=good) for engine, name, good in looked_at)
+    withdrawn = tuple(_withdrawal(tenant, engine, name, seen, good=good) for engine, name, good in looked_at)
+    changes = (*withdrawn, *renewals)
     waits = any(good for *_, good in looked_at)
-    named = any(_names(policy, name) for _, name in going)
+    # who has a password that was changed is to be told of the next one
+    again = waits or any(isinstance(change, VaultRenew) for change in changes)
+    named = any(issue.is_given(policy, e, n) for e, n in going if not _is_shared(e, n, keep))
     return (
         Stage(
             ConditionType.WITHDRAWN,
@@ -152,7 +198,7 @@ def withdrawal_stages(
             Waiting(Reason.PROGRESSING, _REVOKING, after=0) if waits and keep is None else None,
             needs=needs if named or keep is None else (),
             independent=True,
-            look_again=0.0 if waits else None,
+            look_again=0.0 if again else None,
             message=_REVOKING,
         ),
     )
@@ -162,15 +208,25 @@ def _may_be_good(engine: Engine, name: str, seen: IssuesSeen, policy: str) -> bo
     """While the policy names it, more may be issued after the look; so it is revoked, and looked at once more."""
     if not engine.leases:
         return False
-    return engine not in seen.leased or name in seen.leased[engine] or _names(policy, name)
+    return engine not in seen.leased or name in seen.leased[engine] or issue.is_given(policy, engine, name)
 
 
-def _names(policy: str, issue_name: str) -> bool:
-    return f'/{issue_name}"' in policy
+def _is_shared(engine: Engine, name: str, keep: frozenset[str] | None) -> bool:
+    """Whether another binding of the runtime goes on with the same account: the policy goes on naming it."""
+    return engine is Engine.KEPT and any(issue.account_of(name) == issue.account_of(other) for other in keep or ())
 
 
-def _withdrawal(tenant: TenantNames, engine: Engine, name: str, *, good: bool) -> Change:
+def _withdrawal(tenant: TenantNames, engine: Engine, name: str, seen: IssuesSeen, *, good: bool) -> Change:
     role = VaultPath(tenant.vault_namespace, f"{engine.folder}/{name}")
+    if engine is Engine.KEPT and not _is_over(name, seen):
+        return VaultRenew(kept_at(tenant, issue.account_of(name)), VaultDelete(role))
     if not engine.leases:
         return VaultDelete(role)
     return VaultRevoke(VaultPath(tenant.vault_namespace, f"{engine.leases}/{name}"), None if good else role)
+
+
+def _is_over(note: str, seen: IssuesSeen) -> bool:
+    """Whether the password that it tells of was changed: for the binding itself, or when the account was given up."""
+    series, _, number = note.rpartition(".")
+    later = max(issue.numbers(seen.found[Engine.KEPT], f"{series}."), default=0) > int(number)
+    return later or issue.account_of(note) not in seen.accounts

@@ -19,9 +19,10 @@ from axon_operator.domain.issue import Issued, issued
 from axon_operator.domain.manifests import conditions_of, container_statuses
 from axon_operator.domain.names import KV_MOUNT, RUN_ANNOTATION, RuntimeNames, TenantNames
 from axon_operator.domain.platform import Platform
-from axon_operator.domain.resources import BINDING, POD, Manifest, VaultPath
+from axon_operator.domain.resources import BINDING, POD, RUNTIME, Manifest, Ref, VaultPath
 from axon_operator.domain.runtime.pods import run_id
 from axon_operator.domain.runtime.vault import served_path
+from axon_operator.domain.tenant.databases import KEPT, changed_at
 from axon_operator.reconcile.common import deleting, profile_of, tenant_of
 
 
@@ -87,6 +88,19 @@ def every_binding(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple
 def runtime_bindings(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[bindings.Binding, ...]:
     """The runtime's bindings that are not being deleted."""
     return staying(every_binding(kubernetes, namespace, runtime))
+
+
+def sharing(kubernetes: Kubernetes, names: RuntimeNames, bound: Iterable[bindings.Binding]) -> tuple[Ref, ...]:
+    """Other runtimes with bindings to the same roles of databases as these."""
+    roles = {_role(b) for b in bound} - {None}
+    every = map(as_binding, kubernetes.list(BINDING, names.namespace)) if roles else ()
+    others = {b.spec.runtime_ref.name for b in every if _role(b) in roles} - {names.runtime}
+    return tuple(Ref(RUNTIME, names.namespace, name) for name in sorted(others))
+
+
+def _role(binding: bindings.Binding) -> tuple[str, str] | None:
+    source = binding.spec.source.database
+    return (source.connection, source.role) if source else None
 
 
 def staying(bound: Iterable[bindings.Binding]) -> tuple[bindings.Binding, ...]:
@@ -170,14 +184,26 @@ def is_over(job: Manifest, how: str) -> bool:
     return any(c["type"] == how and c["status"] == "True" for c in conditions)
 
 
-def kv_secrets(vault: Vault, around: Surroundings, candidates: Sequence[bindings.Binding]) -> bindings.Found:
+def kept_secrets(vault: Vault, around: Surroundings, candidates: Sequence[bindings.Binding]) -> bindings.Found:
     """Which of the secrets that the bindings name are there, and their keys; no values (KV's subkeys)."""
-    found: dict[str, bindings.Secret | None] = {}
-    for path in sorted(bindings.kv_paths(candidates, around.consent)):
-        data = vault.read(VaultPath(around.tenant.vault_namespace, f"{KV_MOUNT}/subkeys/{path}")) or {}
-        subkeys, version = data.get("subkeys"), (data.get("metadata") or {}).get("version", 0)
-        found[path] = None if subkeys is None else bindings.Secret(frozenset(subkeys), version)
-    return found
+    namespace = around.tenant.vault_namespace
+    return {
+        path: _kept_account(vault, VaultPath(namespace, path))
+        if path.startswith(f"{KEPT}/")
+        else _kv_secret(vault, VaultPath(namespace, f"{KV_MOUNT}/subkeys/{path}"))
+        for path in sorted(bindings.kept_paths(candidates, around))
+    }
+
+
+def _kv_secret(vault: Vault, at: VaultPath) -> bindings.Secret | None:
+    data = vault.read(at) or {}
+    subkeys, version = data.get("subkeys"), (data.get("metadata") or {}).get("version", 0)
+    return None if subkeys is None else bindings.Secret(frozenset(subkeys), version)
+
+
+def _kept_account(vault: Vault, at: VaultPath) -> bindings.Secret | None:
+    found = vault.read(at)
+    return None if found is None else bindings.Secret(frozenset(), changed_at(found))
 
 
 def delivered(

@@ -327,6 +327,28 @@ BAD: dict[str, tuple[Json, str]] = {
         databases({"roles": [{"name": "a", "memberOf": ['a"; DROP']}]}),
         "memberOf[0] in body should match",
     ),
+    "a role of both kinds": (databases({"roles": [{"name": "a", "memberOf": ["r"], "account": "b"}]}), "exactly one"),
+    "a role of no kind": (databases({"roles": [{"name": "a"}]}), "exactly one is needed: memberOf"),
+    "an interval without an account": (
+        databases({"roles": [{"name": "a", "memberOf": ["r"], "rotationInterval": "2h"}]}),
+        "rotationInterval is for account",
+    ),
+    "an interval that is too short": (
+        databases({"roles": [{"name": "a", "account": "b", "rotationInterval": "59m"}]}),
+        "between 1h and 8760h",
+    ),
+    "OpenBao's own account as a role": (
+        databases({"username": "axon", "roles": [{"name": "a", "account": "axon"}]}),
+        "OpenBao's alone",
+    ),
+    "an account of two roles": (
+        databases({"roles": [{"name": "a", "account": "b"}, {"name": "c", "account": "b"}]}),
+        "two roles share an account",
+    ),
+    "an account of a role whose name is SQL": (
+        databases({"roles": [{"name": "a", "account": 'b" SUPERUSER; --'}]}),
+        "account in body should match",
+    ),
     "a database twice": (databases({}, {"username": "b"}), "vault.databases[1]: Duplicate"),
     "a database of another kind": (databases({"plugin": "mysql"}), 'Unsupported value: "mysql"'),
     "a database's host with a port": (databases({"host": "db.example:1"}), "host in body should match"),

@@ -36,6 +36,7 @@ PROFILES: dict[str, Json] = {
     "gov-mfa": {"mfa": "Required"},
     "gov-digest": {"requireImageDigest": True},
     "gov-ttl": {"maxCredentialTTL": "15m"},
+    "gov-hour": {"maxCredentialTTL": "1h"},
     "gov-egress": {"egress": {"shortestPrefix": 24, "deniedPorts": [23, 80]}},
 }
 
@@ -43,6 +44,22 @@ PROFILES: dict[str, Json] = {
 def egress(cidr: str, *ports: int) -> Json:
     """One rule."""
     return {"egress": [{"cidr": cidr, "ports": [*ports]}]}
+
+
+def accounts(*intervals: str | None) -> Json:
+    """A Tenant with accounts whose passwords OpenBao keeps, for so long; None: as long as it does by itself."""
+    spans = [{"rotationInterval": interval} if interval else {} for interval in intervals]
+    roles = [{"name": f"r{n}", "account": f"a{n}", **span} for n, span in enumerate(spans)]
+    reader = {"name": "reader", "memberOf": ["readers"]}
+    database = {
+        "name": "orders",
+        "host": "db.example",
+        "database": "orders",
+        "username": "axon",
+        "credentialSecretRef": {"name": "orders"},
+        "roles": [reader, *roles],
+    }
+    return {"vault": {"databases": [database]}}
 
 
 def sessions(access: str, idle: str, longest: str) -> Json:
@@ -81,6 +98,14 @@ CASES: list[tuple[str, str, Json]] = [
         for profile in ("gov-nothing", "gov-digest", "gov-egress")
         for spec in ({"image": TAG}, {"image": DIGEST}, {"image": DIGEST, **WIDE}, {"image": DIGEST, **DENIED})
     ),
+    *(
+        ("Tenant", profile, accounts(*intervals))
+        for profile in ("gov-nothing", "gov-ttl")
+        for intervals in ((), ("1h",), (None,))
+    ),
+    # no interval is as short as the ceiling of that one
+    ("Tenant", "gov-hour", accounts("1h")),
+    ("Tenant", "gov-hour", accounts("1h", "61m")),
     *(
         ("SecretBinding", profile, spec)
         for profile in ("gov-nothing", "gov-ttl", "gov-egress")

@@ -55,6 +55,11 @@ class Accounts:
         data = self._bao.admin("GET", f"axon/{self.tenant.vault_namespace}", f"database/creds/{self.role}")
         return data["username"], data["password"]
 
+    def password(self, kept: str) -> str:
+        """Of an account that OpenBao keeps, as a pod would read it."""
+        path = f"database/static-creds/{kept}"
+        return str(self._bao.admin("GET", f"axon/{self.tenant.vault_namespace}", path)["password"])
+
     def revoke(self) -> None:
         """As the operator."""
         prefix = f"sys/leases/revoke-prefix/database/creds/{self.role}"

@@ -66,6 +66,10 @@ def runtime(tenant: TenantNames) -> Runtime:
 
 
 CONNECTION = "orders"
+_ROLES: list[dict[str, Any]] = [
+    {"name": "reader", "memberOf": ["orders_reader", "orders_writer"]},
+    {"name": "app", "account": "orders_app"},
+]
 _TENANT = TenantSpec.model_validate(
     {
         "vault": {
@@ -76,12 +80,13 @@ _TENANT = TenantSpec.model_validate(
                     "database": "orders",
                     "username": "axon",
                     "credentialSecretRef": {"name": "orders"},
-                    "roles": [{"name": "reader", "memberOf": ["orders_reader", "orders_writer"]}],
+                    "roles": _ROLES,
                 }
             ]
         }
     }
 )
+ORDERS = _TENANT.vault.databases[0]
 _SOURCES: dict[str, tuple[dict[str, Any], str]] = {
     "database": ({"database": {"connection": CONNECTION, "role": "reader"}}, "json"),
     "pki": ({"pki": {}}, "pem"),
@@ -94,7 +99,7 @@ def issues(names: RuntimeNames, tenant: TenantNames) -> dict[str, VaultResource]
     """What the operator makes for bindings of a runtime to each kind of source, and for users who grant to it."""
     candidates = [_binding(name, source, form) for name, (source, form) in _SOURCES.items()]
     around = surroundings(names, SPEC, TenantView(tenant, _TENANT, None, True, False), candidates, PLATFORM)
-    found = assumed(candidates, around.consent, {})
+    found = assumed(candidates, around, {})
     now = datetime.datetime.now(datetime.UTC)
     made = delivered(candidates, found, around, before={}, highest={}, now=now)
     key, entry = before_grants(

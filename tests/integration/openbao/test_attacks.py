@@ -11,7 +11,7 @@ from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.resources import VaultPath, VaultResource
 from axon_operator.domain.tenant import databases
 from integration.openbao.accounts import CONNECTION, connect
-from integration.openbao.tenants import issues, make
+from integration.openbao.tenants import ORDERS, issues, make
 from servers.bao import Bao
 
 POLICY = {"policy": 'path "*" { capabilities = ["read"] }'}
@@ -415,9 +415,8 @@ def test_accounts_in_a_tenants_databases(
     for method, path, body in (
         ("GET", f"database/creds/{role}", None),
         ("GET", f"database/static-creds/{role}", None),
-        ("LIST", "database/static-roles", None),
-        ("POST", "database/static-roles/orders.mine", {**made.body, "username": "axon", "rotation_period": "1h"}),
-        ("POST", f"database/rotate-role/{role}", None),
+        ("GET", "database/static-creds/orders.app", None),
+        ("LIST", "database/static-creds", None),
         ("POST", "database/reset/orders", {}),
         ("LIST", f"sys/leases/lookup/database/creds/{role}", None),
         ("POST", f"sys/leases/revoke-force/database/creds/{role}", {}),
@@ -469,6 +468,26 @@ def test_sql_of_ones_own(thief: Thief, bao: Bao, vault: OpenBao, tenant: TenantN
     status, answer = bao.as_admin("GET", f"axon/{tenant.vault_namespace}", "database/creds/billing.mine")
     assert status == 500
     assert "is not an allowed role" in str(answer)
+
+
+def test_accounts_that_openbao_keeps(thief: Thief, vault: OpenBao, tenant: TenantNames) -> None:
+    """Which ones there are is the operator's to say; what is done to them is fixed, and no password is read."""
+    connect(vault, tenant)
+    kept = databases.kept_account(tenant, ORDERS, ORDERS.roles[-1])
+    for field, value in (
+        ("rotation_statements", ["CREATE ROLE mine"]),
+        ("rotation_statements", [*kept.body["rotation_statements"], "CREATE ROLE mine"]),
+        ("rotation_statements", []),
+        ("credential_type", "rsa_private_key"),
+        ("credential_config", {"password_policy": "mine"}),
+    ):
+        thief.refused("POST", "axon/HOME", kept.at.path, {**kept.body, field: value})
+    for method, path in (
+        ("GET", "database/static-creds/orders.app"),
+        ("GET", "kv/data/accounts/orders.app.rt-agent.kept.1"),
+        ("POST", "database/rotate-role"),
+    ):
+        thief.refused(method, "axon/HOME", path, None)
 
 
 def test_sealing_a_tenants_namespace(thief: Thief) -> None:

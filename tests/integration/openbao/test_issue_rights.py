@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from cryptography import x509
 
+from axon_operator.backends.errors import Denied
 from axon_operator.backends.keycloak.port import Keycloak
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.adapter import OpenBao
@@ -16,9 +17,16 @@ from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.resources import VaultPath
 from axon_operator.domain.tenant import databases
 from axon_operator.domain.values import as_planned
-from axon_operator.reconcile.engine.plan import Backends, VaultDeleteKey, VaultRevoke
-from integration.openbao.accounts import connect
-from integration.openbao.tenants import issues, make
+from axon_operator.reconcile.engine.plan import (
+    Backends,
+    VaultDelete,
+    VaultDeleteKey,
+    VaultRenew,
+    VaultRevoke,
+    VaultWrite,
+)
+from integration.openbao.accounts import Accounts, connect
+from integration.openbao.tenants import ORDERS, issues, make
 from servers.bao import Bao
 
 
@@ -58,6 +66,41 @@ def test_what_is_planned_for_bindings_is_written_and_reads_back_as_planned(hand:
         hand.vault.delete(planned[kind].at)
         assert hand.vault.read(planned[kind].at) is None
     assert hand.vault.list(databases.roles(hand.tenant)) == ()
+
+
+def test_accounts_are_kept_and_their_passwords_changed_and_never_read(accounts: Accounts) -> None:
+    vault, postgres, tenant = accounts.vault, accounts.postgres, accounts.tenant
+    postgres.sql("CREATE ROLE orders_app LOGIN PASSWORD 'first'")
+    kept = databases.kept_account(tenant, ORDERS, ORDERS.roles[-1])
+    known = ["first"]
+    try:
+        for _ in range(2):
+            vault.write(kept.at, kept.body)
+            assert as_planned(vault.read(kept.at), kept.body)
+        for then in (VaultWrite(kept.at, kept.body), VaultDelete(kept.at)):
+            known.append(accounts.password("orders.app"))
+            before = databases.changed_at(vault.read(kept.at) or {})
+            assert postgres.logs_in("orders_app", known[-1])
+            VaultRenew(kept.at, then).apply(Backends(cast("Kubernetes", None), vault, cast("Keycloak", None)))
+            assert databases.changed_at(vault.read(kept.at) or {}) > before
+            assert not any(postgres.logs_in("orders_app", password) for password in known)
+        with pytest.raises(Denied):
+            vault.read(VaultPath(tenant.vault_namespace, "database/static-creds/orders.app"))
+        assert vault.list(databases.kept(tenant)) == ("orders.app",)
+        vault.delete(kept.at)
+        assert vault.read(kept.at) is None
+    finally:
+        postgres.sql("DROP ROLE orders_app")
+
+
+def test_who_was_given_a_password_is_noted_once(hand: Hand) -> None:
+    name = f"orders.app.{hand.runtime.issues}kept-0123456789.1"
+    note = {"data": {"account": "orders.app"}, "options": {"cas": 0}}
+    assert hand.vault.list(hand.at("kv/metadata/accounts")) == ()
+    hand.vault.write(hand.at(f"kv/data/accounts/{name}"), note)
+    assert hand.vault.list(hand.at("kv/metadata/accounts")) == (name,)
+    hand.vault.delete(hand.at(f"kv/metadata/accounts/{name}"))
+    assert hand.vault.list(hand.at("kv/metadata/accounts")) == ()
 
 
 def test_certificates_are_revoked_by_the_name_of_their_issue_and_told(hand: Hand) -> None:

@@ -163,7 +163,7 @@ def _made_of(house: House, spec: Mapping[str, Any], name: str) -> Any:
     names = RuntimeNames(tenant.names.namespace, binding.spec.runtime_ref.name, UID)
     platform = tenant.settings.platform()
     around = surroundings(names, runtime, view, [binding], platform)
-    found = bindings.assumed([binding], around.consent, {})
+    found = bindings.assumed([binding], around, {})
     bound = delivered([binding], found, around, before={}, highest={}, now=tenant.clock())
     if not bound:
         return None
@@ -255,7 +255,9 @@ def test_no_sql_comes_from_a_tenant(house: House, name: str) -> None:
     metadata = {"name": "another"}
     tenant = {"apiVersion": TENANT.api_version, "kind": TENANT.kind, "metadata": metadata, "spec": spec}
     assert not house.tenant.kube.accepts(tenant)
-    database["roles"] = [{"name": "reader", "memberOf": ["pg_read_all_data"]}]
+    database["roles"] = [{"name": "reader", "account": name}]
+    assert not house.tenant.kube.accepts(tenant)
+    database["roles"] = [{"name": "reader", "memberOf": ["pg_read_all_data"]}, {"name": "app", "account": "app"}]
     assert house.tenant.kube.accepts(tenant)
 
 

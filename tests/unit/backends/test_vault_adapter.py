@@ -21,6 +21,7 @@ from unit.backends.wire import CANARY, Clock, LoginServer, Reply, Seen, Wire, se
 
 LOGIN = "/v1/auth/k8s/login"
 DRIVER = "error verifying connection: failed to connect to `user=axon database=orders`: 192.0.2.1:5432:"
+ACCOUNT = "error setting credentials: failed to execute query: ERROR:"
 """How a failure to reach a database begins."""
 AT = VaultPath("t-1", "kv/subkeys/org/x")
 CALLS: dict[str, Callable[[OpenBao], Any]] = {
@@ -79,6 +80,10 @@ def always(status: int, text: str = CANARY) -> Callable[[Seen], Reply]:
         ((500, f"failed to update user: {DRIVER} dial error"), (Behind, Reason.DATABASE_UNREACHABLE)),
         # names of databases are people's: what they look like decides nothing
         ((400, DRIVER.replace("orders", "tainted-x509")), (Behind, Reason.DATABASE_UNREACHABLE)),
+        ((500, f"{ACCOUNT} role does not exist (SQLSTATE 42704)"), (Terminal, Reason.DATABASE_ACCOUNT_REFUSED)),
+        ((500, f"{ACCOUNT} must be superuser (SQLSTATE 42501)"), (Terminal, Reason.DATABASE_ACCOUNT_REFUSED)),
+        ((500, f"{ACCOUNT} lock timeout (SQLSTATE 55P03)"), (Transient, Reason.VAULT_UNAVAILABLE)),
+        ((500, f"error setting credentials: {DRIVER} dial error"), (Behind, Reason.DATABASE_UNREACHABLE)),
         ((403, "permission denied"), (Denied, Reason.VAULT_DENIED)),
         ((405, ""), (Terminal, Reason.REQUEST_REJECTED)),
         ((412, ""), (Transient, Reason.VAULT_UNAVAILABLE)),

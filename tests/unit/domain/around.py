@@ -7,7 +7,7 @@ from typing import Any
 from axon_operator.api.secretbinding import SecretBindingSpec
 from axon_operator.api.vault import Database
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
-from axon_operator.domain.binding import Binding, Surroundings
+from axon_operator.domain.binding import Binding, Surroundings, candidates
 from axon_operator.domain.consent import Consent
 from axon_operator.domain.issue import Issued
 from axon_operator.domain.names import RuntimeNames, TenantNames
@@ -50,7 +50,7 @@ def around(
 def issued(binding: Binding, number: int = 1, surroundings: Surroundings | None = None, kv_path: str = "") -> Issued:
     """The binding as it is delivered."""
     source, where = binding.spec.source, surroundings or around()
-    kept = f"org/{source.kv.path}" if source.kv else where.consent.paths(source.grant)[1] if source.grant else ""
+    kept = next(iter(candidates(source, where)[::-1]), "")
     is_made = binding.spec.is_issued
     generation = Generation(binding.uid, number if is_made else 0, NOW if is_made else None, "")
     return Issued(binding, generation, where, kv_path or kept, 1)

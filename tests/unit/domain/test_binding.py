@@ -13,7 +13,7 @@ from axon_operator.domain.binding import (
     assumed,
     deliverable,
     in_question,
-    kv_paths,
+    kept_paths,
     problems,
 )
 
@@ -149,8 +149,8 @@ def test_what_is_published_tells_a_binding_enough_of_the_others(
     truth, published = problems(bindings, secrets, AROUND), deliverable(bindings, secrets, AROUND)
     told = {b.name: (f"org/{b.spec.source.kv.path}", 1) for b in published if b.spec.source.kv}
     for one in bindings:
-        asked = kv_paths(in_question(bindings, one.name), AROUND.consent)
-        known = {**assumed(published, AROUND.consent, told), **{path: secrets[path] for path in asked}}
+        asked = kept_paths(in_question(bindings, one.name), AROUND)
+        known = {**assumed(published, AROUND, told), **{path: secrets[path] for path in asked}}
         assert problems(bindings, known, AROUND).get(one.name) == truth.get(one.name)
         assert deliverable(bindings, known, AROUND) == published
 

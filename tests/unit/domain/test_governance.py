@@ -10,8 +10,9 @@ from axon_operator.api.identity import Identity, Sessions
 from axon_operator.api.reasons import Reason
 from axon_operator.api.secretbinding import SecretBindingSpec
 from axon_operator.api.tenant import EgressRule, Network, TenantSpec
+from axon_operator.api.vault import DatabaseRole
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
-from axon_operator.domain.governance import Governed, Profile, opens_too_much, refusal, violations
+from axon_operator.domain.governance import Governed, Profile, opens_too_much, outlasts, refusal, violations
 from axon_operator.domain.values import seconds
 
 DIGEST = f"registry.example/agent@sha256:{'0' * 64}"
@@ -159,3 +160,14 @@ def test_a_tenant_without_a_profile_is_free_and_one_whose_profile_is_gone_is_not
     assert "spec.governance.profile" in gone.message
     # what is open stays so: nobody knows better
     assert not opens_too_much(Profile("gone", None), EgressRule(cidr="203.0.113.0/24", ports=[443]))
+
+
+def test_an_account_that_is_kept_lives_no_longer_than_a_credential_may() -> None:
+    profile = Profile("p", GovernanceProfileSpec(max_credential_ttl="2h"))
+    for interval, refused in (("1h", False), ("2h", False), ("121m", True), (None, True)):
+        role = DatabaseRole(name="app", account="app_rw", rotation_interval=interval)
+        ordered = {"name": "orders", "host": "db", "database": "orders", "username": "axon"}
+        database = {**ordered, "credentialSecretRef": {"name": "orders"}, "roles": [role.to_json()]}
+        spec = TenantSpec.model_validate({"vault": {"databases": [database]}})
+        assert bool(outlasts(profile, role)) == bool(refusal(profile, spec)) == refused
+        assert outlasts(None, role) is outlasts(Profile("p", GovernanceProfileSpec()), role) is None

@@ -13,6 +13,7 @@ from axon_operator.api.secretbinding import Charset, FileFormat, OnChange
 from axon_operator.api.vault import Database
 from axon_operator.domain import issue
 from axon_operator.domain.agent import Folder
+from axon_operator.domain.binding import is_leased
 from axon_operator.domain.issue import Engine, Issued, Told, ToldBinding
 from axon_operator.domain.names import RuntimeNames
 from axon_operator.domain.rotation import Generation
@@ -64,13 +65,17 @@ def all_issued(draw: st.DrawFn) -> Issued:
             "database": draw(sql_names),
             "username": draw(sql_names),
             "credentialSecretRef": {"name": "orders"},
-            "roles": [{"name": role, "memberOf": draw(st.lists(sql_names, min_size=1, max_size=3, unique=True))}],
+            "roles": [{"name": role, **draw(accounts)}],
         }
     )
     binding = bound(source, name, uid=draw(users), delivery=draw(st.sampled_from([file, env])))
     return issued(binding, draw(st.integers(1, 10**6)), around(databases=[database]))
 
 
+accounts = st.one_of(
+    st.fixed_dictionaries({"memberOf": st.lists(sql_names, min_size=1, max_size=3, unique=True)}),
+    st.fixed_dictionaries({"account": sql_names}),
+)
 on_changes = st.sampled_from(OnChange)
 ACTION = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -134,6 +139,8 @@ def test_rules_name_nothing_outside_of_the_binding(one: Issued) -> None:
         elif path.startswith("transit/"):
             assert (path, capability) == (f"transit/decrypt/{NAMES.principal}", "update")
             assert source.grant
+        elif one.account and source.database:
+            assert path == f"database/static-creds/{source.database.connection}.{source.database.role}"
         elif source.kv:
             assert path == f"kv/data/org/{source.kv.path}"
         elif source.grant:
@@ -150,11 +157,11 @@ def test_each_file_goes_where_its_reader_is(one: Issued) -> None:
     file = issue.credential_file(one)
     assert file.folder is (Folder.ENV if one.spec.delivery.env else Folder.SECRETS)
     assert "/" not in file.name
-    assert bool(file.lease) == one.spec.is_leased
-    assert issue.fetch(one).leased == one.spec.is_leased
-    engine = issue.engine_of(one.spec.source)
-    assert (engine is not None) == one.spec.is_issued
-    assert bool(engine and engine.leases) == one.spec.is_leased
+    leased = is_leased(one.spec.source, one.around.databases)
+    assert bool(file.lease) == issue.fetch(one).leased == leased
+    assert (one.engine is not None) == one.spec.is_issued
+    assert one.engine is None or one.engine in issue.engines_of(one.spec.source)
+    assert bool(one.engine and one.engine.leases) == leased
 
 
 @given(all_issued())
@@ -162,8 +169,7 @@ def test_what_is_made_in_openbao_is_in_the_tenants_namespace_and_under_a_name_of
     for resource in issue.resources([one, one]):
         assert resource.at.namespace == TENANT.vault_namespace
         assert one.name in resource.at.path or resource.at.path.startswith("sys/policies/password/axon-")
-    engine = issue.engine_of(one.spec.source)
-    if engine:
+    if engine := one.engine:
         assert issue.is_of(engine, one.name, NAMES)
         assert not issue.is_of(engine, one.name, RuntimeNames(NAMES.namespace, NAMES.runtime, "another"))
         assert issue.numbers([one.name], NAMES.series(one.binding.name, one.binding.uid)) == [one.generation.number]
@@ -176,8 +182,9 @@ def test_an_accounts_statement_names_the_roles_of_the_tenant_and_nothing_that_en
             continue
         (database,) = one.around.databases
         text = resource.body["creation_statements"]
+        assert not one.account
         start = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE "
-        assert text == start + ", ".join(f'"{name}"' for name in database.roles[0].member_of)
+        assert text == start + ", ".join(f'"{name}"' for name in database.roles[0].member_of or ())
         assert resource.body["db_name"] == database.name
         assert resource.body["default_ttl"] == resource.body["max_ttl"] == 900
         assert resource.at.path.startswith(f"database/roles/{database.name}."), "the connection allows no other"

@@ -308,3 +308,141 @@ def test_a_settled_tenant_with_databases_costs_no_call() -> None:
     process.asked.clear()
     process.look(ACME)
     assert not process.asked
+
+
+# -- accounts that there are already
+
+
+KEPT = VaultPath(NAMES.vault_namespace, "database/static-roles/orders.app")
+WITH_ACCOUNT: dict[str, Any] = {**ORDERS, "roles": [{"name": "app", "account": "app_rw"}]}
+
+
+def keeping() -> World:
+    world = declared()
+    world.accounts["app_rw"] = "known to people"
+    ask_for(world, WITH_ACCOUNT)
+    return world
+
+
+def kept() -> World:
+    world = keeping()
+    settle(world, ACME)
+    assert told(world) == ("True", "Ready")
+    assert world.accounts["app_rw"] == "changed-1"
+    return world
+
+
+def test_an_account_is_kept_as_soon_as_the_connection_is_openbaos_alone() -> None:
+    world = kept()
+    before = world.writes
+    one_pass(world, ACME)
+    assert world.writes == before
+    assert world.accounts["app_rw"] == "changed-1"
+
+
+def test_a_crash_behind_any_write_keeps_the_account() -> None:
+    for fuse in range(1, 60):
+        world = keeping()
+        world.fuse = fuse
+        try:
+            settle(world, ACME)
+        except Crash:
+            settle(world, ACME)
+            assert told(world) == ("True", "Ready")
+            assert world.accounts["app_rw"].startswith("changed")
+        else:
+            return
+    pytest.fail("more writes than expected")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("db_name", "other"), ("rotation_period", 1), ("rotation_statements", ["SELECT 1"])]
+)
+def test_an_account_that_was_changed_by_hand_is_set_right_without_another_password(field: str, value: object) -> None:
+    world = kept()
+    world.vault[KEPT][field] = value
+    settle(world, ACME)
+    assert world.vault[KEPT][field] != value
+    assert world.accounts["app_rw"] == "changed-1"
+
+
+@pytest.mark.parametrize("role", [None, {"name": "app", "account": "other_rw"}, {"name": "app", "memberOf": ["r"]}])
+def test_an_account_that_is_not_asked_for_any_more_has_a_password_that_nobody_was_given(
+    role: dict[str, Any] | None,
+) -> None:
+    for fuse in (None, 1, 2, 3):
+        world = kept()
+        world.accounts["other_rw"] = "first"
+        ask_for(world, {**ORDERS, "roles": [role] if role else []})
+        world.fuse = fuse
+        try:
+            settle(world, ACME)
+        except Crash:
+            settle(world, ACME)
+        assert told(world) == ("True", "Ready")
+        assert world.accounts["app_rw"] not in {"known to people", "changed-1"}
+        assert (KEPT in world.vault) == (role is not None and "account" in role)
+        assert KEPT not in world.vault or world.vault[KEPT]["username"] == "other_rw"
+
+
+def test_one_that_nobody_asked_for_goes() -> None:
+    world = kept()
+    world.accounts["mine"] = "mine"
+    by_hand = VaultPath(NAMES.vault_namespace, "database/static-roles/orders.mine")
+    world.vault[by_hand] = {**world.vault[KEPT], "username": "mine"}
+    elsewhere = VaultPath(NAMES.vault_namespace, "database/static-roles/other.mine")
+    world.vault[elsewhere] = {**world.vault[KEPT], "username": "mine"}
+    settle(world, ACME)
+    assert by_hand not in world.vault
+    assert elsewhere in world.vault
+
+
+def test_two_entries_that_name_one_account_are_told() -> None:
+    world = kept()
+    keep(world, "b", name="billing")
+    world.accounts["billing"] = "b"
+    other = {**WITH_ACCOUNT, "name": "billing", "username": "billing", "credentialSecretRef": {"name": "billing"}}
+    for roles in ([{"name": "x", "account": "app_rw"}], [{"name": "x", "account": "axon"}]):
+        ask_for(world, WITH_ACCOUNT, {**other, "roles": roles})
+        settle(world, ACME)
+        assert told(world) == ("False", "InvalidSpec")
+        assert VaultPath(NAMES.vault_namespace, "database/static-roles/billing.x") not in world.vault
+    ask_for(world, WITH_ACCOUNT, {**other, "roles": [{"name": "x", "account": "other_rw"}]})
+    world.accounts["other_rw"] = "first"
+    settle(world, ACME)
+    assert told(world) == ("True", "Ready")
+
+
+def test_the_connection_goes_behind_its_accounts() -> None:
+    world = kept()
+    world.database_away.add("orders")
+    ask_for(world)
+    settle(world, ACME)
+    assert CONNECTION in world.vault
+    assert KEPT in world.vault
+    world.database_away.clear()
+    settle(world, ACME)
+    assert not [at for at in world.vault if "database" in at.path]
+    assert world.accounts["app_rw"] == "changed-2"
+
+
+def test_a_suspended_tenants_account_has_another_password_and_is_kept_again_afterwards() -> None:
+    world = kept()
+    world.objects[ACME]["spec"]["suspended"] = True
+    world.objects[ACME]["metadata"]["generation"] += 1
+    settle(world, ACME)
+    assert world.accounts["app_rw"] == "changed-2"
+    assert KEPT not in world.vault
+    world.objects[ACME]["spec"]["suspended"] = False
+    world.objects[ACME]["metadata"]["generation"] += 1
+    settle(world, ACME)
+    assert (told(world), world.accounts["app_rw"]) == (("True", "Ready"), "changed-3")
+
+
+def test_an_account_that_the_database_does_not_have_is_told_and_holds_up_no_other() -> None:
+    world = keeping()
+    roles = [{"name": "none", "account": "nobody"}, *WITH_ACCOUNT["roles"]]
+    ask_for(world, {**ORDERS, "roles": roles})
+    settle(world, ACME)
+    assert told(world) == ("False", "DatabaseAccountRefused")
+    assert world.accounts["app_rw"] == "changed-1"

@@ -1,6 +1,7 @@
 """A world in memory, to show that plans settle from any state. Acceptance tests use the real servers."""
 
 import copy
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ MADE = "sys/leases/lookup/database/creds"
 ISSUED = "sys/leases/lookup/pki/issue"
 REVOKE = "sys/leases/revoke-prefix"
 _CONNECTIONS = "database/config/"
+_KEPT = "database/static-roles/"
 _MOUNT_TABLES = ("sys/mounts", "sys/auth")
 BROWSER_FLOW = ("authentication", "flows", "browser", "executions")
 BROWSER_STEPS = {"Browser - Conditional 2FA": "CONDITIONAL", "OTP Form": "ALTERNATIVE"}
@@ -46,6 +48,8 @@ class World:
         """OpenBao namespaces in which an administrator, who logged in elsewhere, had a credential made."""
         self.accounts: dict[str, str] = {}
         """In a tenant's database: name -> password."""
+        self.passwords = 0
+        """How often OpenBao has changed one of an account that it keeps."""
         self.made: set[str] = set()
         """Roles by which OpenBao has made accounts there that are good."""
         self.database_away: set[str] = set()
@@ -243,8 +247,8 @@ class _Vault:
             return tuple(f"{role}/" for role in sorted(self._w.made))
         if path.path == ISSUED:
             return tuple(f"{role}/" for role in sorted(self._w.certificates))
-        if path.path == "kv/metadata/generated":
-            path = VaultPath(path.namespace, "kv/data/generated")
+        if path.path in {"kv/metadata/generated", "kv/metadata/accounts"}:
+            path = VaultPath(path.namespace, path.path.replace("metadata", "data"))
         prefix = f"{path.path}/"
         return tuple(
             p.path.removeprefix(prefix)
@@ -268,9 +272,11 @@ class _Vault:
     def _store(self, path: VaultPath, name: str, body: Mapping[str, Any]) -> None:
         if path.path.startswith("database/roles/"):
             self._make_role(path, body)
+        elif path.path.startswith((_KEPT, "database/rotate-role/")):
+            self._keep(path, name, body)
         elif path.path.startswith("transit/keys/"):
             self._do_with_a_key(path, body)
-        elif path.path.startswith("kv/data/generated/") and path in self._w.vault:
+        elif path.path.startswith(("kv/data/generated/", "kv/data/accounts/")) and path in self._w.vault:
             raise Denied(Reason.VAULT_DENIED, "the operator writes no value twice")
         elif "database/" in path.path and not path.path.startswith("sys/mounts/"):
             self._do_with_a_database(path, name, body)
@@ -334,6 +340,26 @@ class _Vault:
         """Shown in another form than written."""
         texts = {name: [body[name].strip()] for name in ("creation_statements", "revocation_statements")}
         self._w.vault[path] = {**body, **texts, "credential_type": "password", "renew_statements": []}
+
+    def _keep(self, path: VaultPath, name: str, body: Mapping[str, Any]) -> None:
+        """An account of which OpenBao knows the password: at first, and whenever it is asked to, another one."""
+        at = VaultPath(path.namespace, f"{_KEPT}{name}")
+        known = self._w.vault.get(at)
+        if known is None and not path.path.startswith(_KEPT):
+            raise Terminal(Reason.REQUEST_REJECTED, "no static role found for role name")
+        kept = {**(known or {}), **copy.deepcopy(dict(body))}
+        if known is None or not path.path.startswith(_KEPT):
+            if name.partition(".")[0] in self._w.database_away:
+                raise Waiting(Reason.DATABASE_UNREACHABLE, "away", after=5)
+            if kept["username"] not in self._w.accounts:
+                raise Terminal(Reason.DATABASE_ACCOUNT_REFUSED, "no such account")
+            self._w.passwords += 1
+            self._w.accounts[kept["username"]] = f"changed-{self._w.passwords}"
+            at_last = datetime.datetime.fromtimestamp(self._w.passwords, datetime.UTC)
+            kept["last_vault_rotation"] = at_last.isoformat()
+        elif known["username"] != kept["username"]:
+            raise Terminal(Reason.REQUEST_REJECTED, "cannot update static account username")
+        self._w.vault[at] = kept
 
     def _do_with_a_key(self, path: VaultPath, body: Mapping[str, Any]) -> None:
         if path.path.endswith("/config"):

@@ -47,6 +47,8 @@ class Answer(Enum):
     """A database's certificate is not one that OpenBao trusts."""
     DATABASE_AWAY = auto()
     """OpenBao does not reach a database."""
+    DATABASE_KEEPS = auto()
+    """A database does not let OpenBao's account change the password of another one, or has none of that name."""
     FOREIGN = auto()
     """Not OpenBao's words: from something between it and the operator."""
     FAILING = auto()
@@ -99,11 +101,18 @@ _BY_DRIVERS_TEXT: Final = (
 )
 
 
+_OF_AN_ACCOUNT: Final = "error setting credentials"
+_UNCHANGEABLE: Final = ("(sqlstate 42501)", "(sqlstate 42704)")
+"""What PostgreSQL says where somebody may not change an account, and where there is none of that name."""
+
+
 def classify(status: int, text: str) -> Answer:
     """Read an answer's status code and, where that is ambiguous, its text."""
     lowered = text.lower()
     if status in {400, 500} and any(words in lowered for words in _OF_A_DATABASE):
         return next((answer for words, answer in _BY_DRIVERS_TEXT if words in lowered), Answer.DATABASE_AWAY)
+    if _OF_AN_ACCOUNT in lowered and any(words in lowered for words in _UNCHANGEABLE):
+        return Answer.DATABASE_KEEPS
     for code, words, answer in _BY_TEXT:
         if status == code and words in lowered:
             return answer
@@ -131,6 +140,8 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
         address: the server's, from the operator's settings.
         action: what was tried, in our words, such as `write t-0123/sys/mounts/kv`.
     """
+    if problem := _behind(answer, action):
+        return problem
     match answer:
         case Answer.ABSENT | Answer.NO_NAMESPACE:
             return Waiting(
@@ -161,6 +172,19 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
                 f"OpenBao at {address} does not let the operator {action}, even after a new login; "
                 "run manifests/bootstrap/openbao/bootstrap.sh of this version, which writes its policy.",
             )
+        case Answer.REJECTED | Answer.UNSUPPORTED:
+            return Terminal(
+                Reason.REQUEST_REJECTED,
+                f"OpenBao at {address} rejected the request to {action} as invalid; "
+                "check that its version is supported, and its own log for the cause.",
+            )
+        case _:
+            return Transient(Reason.VAULT_UNAVAILABLE, f"OpenBao at {address} {_TROUBLE[answer]}.")
+
+
+def _behind(answer: Answer, action: str) -> ReconcileError | None:
+    """The error for an answer that speaks of a database; None for another one."""
+    match answer:
         case Answer.DATABASE_REFUSES:
             return Terminal(
                 Reason.DATABASE_LOGIN_REFUSED,
@@ -180,14 +204,16 @@ def as_error(answer: Answer, address: str, action: str) -> ReconcileError:
                 f"To {action}, OpenBao has to reach the database, and does not. Check host and port in the spec, that "
                 "the database takes connections with TLS, and the network from OpenBao's pods to it.",
             )
-        case Answer.REJECTED | Answer.UNSUPPORTED:
+        case Answer.DATABASE_KEEPS:
             return Terminal(
-                Reason.REQUEST_REJECTED,
-                f"OpenBao at {address} rejected the request to {action} as invalid; "
-                "check that its version is supported, and its own log for the cause.",
+                Reason.DATABASE_ACCOUNT_REFUSED,
+                f"To {action}, OpenBao has to change the password of an account of the database, which has none of that "
+                "name or does not let it. Make the account, and let the one of username change it "
+                '(GRANT "account" TO "username" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE), or correct spec.vault.databases '
+                "of the Tenant. If the account is gone for good, delete its entry below database/static-roles in OpenBao.",
             )
         case _:
-            return Transient(Reason.VAULT_UNAVAILABLE, f"OpenBao at {address} {_TROUBLE[answer]}.")
+            return None
 
 
 def why_refused(text: str) -> str:

@@ -62,6 +62,20 @@ def account(role: str, host: str, port: int, database: str) -> Fetch:
     return Fetch(opening, "{{ end }}", True, ())
 
 
+def kept_account(path: str, version: int, host: str, port: int, database: str) -> Fetch:
+    """An account that OpenBao keeps.
+
+    The agent looks again when the password's time is over, and no sooner (measured): `version` makes another template of
+    this for each password, so that one that was changed before its time is fetched at once.
+    """
+    values = (
+        f'"username" .Data.username "password" .Data.password "host" "{host}" "port" "{port}" "database" "{database}"'
+    )
+    known = f'{{{{ $version := "{version}" }}}}'
+    opening = f'{{{{ with secret "{path}" }}}}{known}{{{{ $d := sprig_dict {values} }}}}'
+    return Fetch(opening, "{{ end }}", False, ())
+
+
 def certificate(role: str, spiffe_id: str) -> Fetch:
     """A certificate for the runtime's own identity, with a key that OpenBao has made for this pod."""
     values = (

@@ -1,7 +1,8 @@
 """What a binding becomes in OpenBao, and how the sidecar fetches it: one function for each question.
 
 For the sources that are made for a binding (accounts, certificates, generated values), each generation is an **issue**
-with a name of its own, so that one can be taken back while the next is served.
+with a name of its own, so that one can be taken back while the next is served. Of an account that OpenBao keeps there is
+only one password for all; there an issue is a note that a binding's pods were given it, and goes when it was changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from axon_operator.domain.agent import CredentialFile, Folder, templates
 from axon_operator.domain.agent.templates import Fetch
 from axon_operator.domain.binding import Binding, Surroundings, database_of, fixed_keys, located, wanted_keys
 from axon_operator.domain.names import (
+    ACCOUNTS,
     DATABASE_MOUNT,
     GENERATED,
     KV_MOUNT,
@@ -29,6 +31,7 @@ from axon_operator.domain.names import (
 from axon_operator.domain.proxy import Route, secret_template
 from axon_operator.domain.resources import VaultPath, VaultResource
 from axon_operator.domain.rotation import Generation
+from axon_operator.domain.tenant.databases import KEPT
 from axon_operator.domain.tenant.vault import AUTHORITY
 from axon_operator.domain.values import seconds
 
@@ -41,12 +44,18 @@ class Engine(StrEnum):
     DATABASE = "database"
     PKI = "pki"
     GENERATED = "generated"
+    KEPT = "kept"
+    """Accounts of databases whose passwords OpenBao keeps: who was given them is noted in the KV store."""
 
     @property
     def folder(self) -> str:
         """Where its name is listed, and what it hangs on: deleted last."""
-        folders = {Engine.DATABASE: f"{DATABASE_MOUNT}/roles", Engine.PKI: f"{PKI_MOUNT}/roles"}
-        return folders.get(self, f"{KV_MOUNT}/metadata/{GENERATED}")
+        return _FOLDERS[self]
+
+    @property
+    def behind(self) -> int:
+        """Parts of its issues' names before that of the runtime: a database's connection, and an account's role."""
+        return {Engine.DATABASE: 1, Engine.KEPT: 2}.get(self, 0)
 
     @property
     def leases(self) -> str:
@@ -59,19 +68,26 @@ class Engine(StrEnum):
         return f"sys/leases/lookup/{self.leases}"
 
 
-def engine_of(source: Source) -> Engine | None:
-    """None for a source that is handed on as its owner keeps it."""
+_FOLDERS: Final = {
+    Engine.DATABASE: f"{DATABASE_MOUNT}/roles",
+    Engine.PKI: f"{PKI_MOUNT}/roles",
+    Engine.GENERATED: f"{KV_MOUNT}/metadata/{GENERATED}",
+    Engine.KEPT: f"{KV_MOUNT}/metadata/{ACCOUNTS}",
+}
+
+
+def engines_of(source: Source) -> tuple[Engine, ...]:
+    """Where there can be issues of a source, whatever the Tenant says of its role; none if its owner keeps it."""
     if source.database:
-        return Engine.DATABASE
+        return (Engine.DATABASE, Engine.KEPT)
     if source.pki:
-        return Engine.PKI
-    return Engine.GENERATED if source.generated else None
+        return (Engine.PKI,)
+    return (Engine.GENERATED,) if source.generated else ()
 
 
 def is_of(engine: Engine, name: str, names: RuntimeNames) -> bool:
     """Whether a name that an engine lists is of an issue of this runtime; that of a database has its connection first."""
-    own = name.partition(".")[2] if engine is Engine.DATABASE else name
-    return own.startswith(names.issues)
+    return name.split(".", engine.behind)[-1].startswith(names.issues)
 
 
 def numbers(listed: Iterable[str], series: str) -> list[int]:
@@ -88,7 +104,7 @@ class Issued:
     generation: Generation
     around: Surroundings
     kv_path: str
-    """Below the KV mount; empty for a source that is not kept there by its owner."""
+    """Below the KV mount; of an account that OpenBao keeps its whole path; empty for a source that nobody else keeps."""
     version: int
     """Of that secret; 0 if it is not known or there is none."""
 
@@ -98,9 +114,24 @@ class Issued:
         return self.binding.spec
 
     @property
+    def engine(self) -> Engine | None:
+        """None for a source that is handed on as its owner keeps it."""
+        if self.account:
+            return Engine.KEPT
+        return next(iter(engines_of(self.spec.source)), None)
+
+    @property
+    def account(self) -> str:
+        """The name under which OpenBao keeps the account; empty for another source."""
+        folder, _, name = self.kv_path.rpartition("/")
+        return name if folder == KEPT else ""
+
+    @property
     def name(self) -> str:
         """Of the issue, as it stands in OpenBao; for a database its connection comes first."""
         issue = self.around.names.issue(self.binding.name, self.binding.uid, self.generation.number)
+        if self.account:
+            return f"{self.account}.{issue}"
         return f"{self.spec.source.database.connection}.{issue}" if self.spec.source.database else issue
 
     @property
@@ -112,6 +143,8 @@ class Issued:
 def rules(issued: Issued, name: str) -> tuple[str, ...]:
     """What the runtime's policy allows for it; `name`: of the issue, which may be an earlier one than the current."""
     source = issued.spec.source
+    if issued.account:
+        return (_rule(f"{_PASSWORDS}/{issued.account}", "read"),)
     if source.database:
         # without the renewal of its own leases, which end all the same, the agent makes accounts without pause (measured)
         return (_rule(f"{DATABASE_MOUNT}/creds/{name}", "read"), _rule("sys/leases/renew", "update"))
@@ -123,6 +156,10 @@ def rules(issued: Issued, name: str) -> tuple[str, ...]:
     return (_rule(f"{KV_MOUNT}/data/{issued.kv_path}", "read"), *decrypt)
 
 
+_PASSWORDS: Final = f"{DATABASE_MOUNT}/static-creds"
+"""Where those are read that OpenBao keeps."""
+
+
 def _rule(path: str, capability: str) -> str:
     return f'path "{path}" {{ capabilities = ["{capability}"] }}'
 
@@ -132,6 +169,9 @@ def fetch(issued: Issued) -> Fetch:
     source, keys = issued.spec.source, wanted_keys(issued.spec)
     if source.database and (found := database_of(source, issued.around.databases)):
         database, _ = found
+        if issued.account:
+            where = (database.host, database.port, database.database)
+            return templates.kept_account(f"{_PASSWORDS}/{issued.account}", issued.version, *where)
         return templates.account(issued.name, database.host, database.port, database.database)
     if source.pki:
         return templates.certificate(issued.name, issued.spiffe_id)
@@ -179,7 +219,7 @@ def resources(issued: Iterable[Issued]) -> tuple[VaultResource, ...]:
 
 def _resources(issued: Issued) -> tuple[VaultResource, ...]:
     source = issued.spec.source
-    if source.database:
+    if source.database and not issued.account:
         return (_database_role(issued),)
     if source.pki:
         return (VaultResource(_at(issued, f"{PKI_MOUNT}/roles/{issued.name}"), _certificates(issued)),)
@@ -193,7 +233,7 @@ def _resources(issued: Issued) -> tuple[VaultResource, ...]:
 def _database_role(issued: Issued) -> VaultResource:
     """Accounts that are members of the roles that the Tenant names, and nothing else."""
     found = database_of(issued.spec.source, issued.around.databases)
-    connection, members = (found[0].name, found[1].member_of) if found else ("", [])
+    connection, members = (found[0].name, found[1].member_of or ()) if found else ("", [])
     ttl = seconds(issued.spec.ttl)
     body = {
         "db_name": connection,
@@ -289,6 +329,22 @@ def generated_at(tenant: TenantNames, name: str, what: str = "data") -> VaultPat
     return VaultPath(tenant.vault_namespace, f"{KV_MOUNT}/{what}/{GENERATED}/{name}")
 
 
+def note(issued: Issued) -> VaultResource:
+    """That the binding's pods are given the password of an account which OpenBao keeps; it holds nothing secret."""
+    at = _at(issued, f"{KV_MOUNT}/data/{ACCOUNTS}/{issued.name}")
+    return VaultResource(at, {"data": {"account": issued.account}, "options": {"cas": 0}})
+
+
+def account_of(name: str) -> str:
+    """Of a note: the name under which OpenBao keeps the account."""
+    return ".".join(name.split(".", Engine.KEPT.behind)[: Engine.KEPT.behind])
+
+
+def is_given(policy: str, engine: Engine, name: str) -> bool:
+    """Whether a policy lets what stands under the name of an issue be fetched."""
+    return f'/{account_of(name) if engine is Engine.KEPT else name}"' in policy
+
+
 def policy_path(issued: Issued) -> VaultPath:
     """Where OpenBao generates the value of a `generated` source."""
     source = issued.spec.source.generated
@@ -302,7 +358,7 @@ def issued(
     """The bindings that are delivered, with what their credentials depend on."""
 
     def of(binding: Binding) -> Issued:
-        path = located(binding.spec.source, around.consent, found)
+        path = located(binding.spec.source, around, found)
         secret = found.get(path) if path else None
         return Issued(binding, generations[binding.name], around, path or "", secret.version if secret else 0)
 
@@ -363,5 +419,5 @@ def told(delivered: Sequence[Issued], engines: Iterable[Engine], *, asks: bool =
         i.binding.name: ToldBinding(i.generation, i.kv_path, i.version)
         for i in sorted(delivered, key=lambda i: i.binding.name)
     }
-    used = {e for i in delivered if (e := engine_of(i.spec.source))} | set(engines)
+    used = {i.engine for i in delivered if i.engine} | set(engines)
     return Told(known, tuple(sorted(used, key=lambda e: e.name)), asks)

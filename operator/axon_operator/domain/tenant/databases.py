@@ -7,10 +7,10 @@ the one that it has.
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from axon_operator.api.vault import Database, DatabasePlugin
+from axon_operator.api.vault import Database, DatabasePlugin, DatabaseRole
 from axon_operator.domain.credential import Credential
 from axon_operator.domain.names import DATABASE_ACCOUNT_KEY, DATABASE_MOUNT, DATABASE_ROTATED_AT_KEY, TenantNames
 from axon_operator.domain.platform import Platform
@@ -18,6 +18,8 @@ from axon_operator.domain.resources import VaultPath, VaultResource
 from axon_operator.domain.values import seconds
 
 PURPOSE: Final = "database"
+KEPT: Final = f"{DATABASE_MOUNT}/static-roles"
+"""Below it stand the accounts whose passwords OpenBao keeps and changes."""
 CLOSED: Final[Mapping[str, Any]] = {"allowed_roles": [], "verify_connection": False}
 """Written to a connection from which no account may be made any more."""
 
@@ -47,6 +49,50 @@ def connection_at(names: TenantNames, name: str) -> VaultPath:
 def roles(names: TenantNames) -> VaultPath:
     """Where the roles of all connections are listed."""
     return VaultPath(names.vault_namespace, f"{DATABASE_MOUNT}/roles")
+
+
+def kept(names: TenantNames) -> VaultPath:
+    """Where the accounts of all connections are listed whose passwords OpenBao keeps."""
+    return VaultPath(names.vault_namespace, KEPT)
+
+
+def kept_at(names: TenantNames, name: str) -> VaultPath:
+    """Where one of them stands."""
+    return VaultPath(names.vault_namespace, f"{KEPT}/{name}")
+
+
+def kept_name(connection: str, role: str) -> str:
+    """Under which name OpenBao keeps the account of a role: with its connection, so that no other one's can read it."""
+    return f"{connection}.{role}"
+
+
+def kept_account(names: TenantNames, wanted: Database, role: DatabaseRole) -> VaultResource:
+    """An account whose password OpenBao keeps. Made, it has another one at once; changed, the same as before."""
+    body = {
+        "db_name": wanted.name,
+        "username": role.account,
+        "credential_type": "password",
+        "rotation_period": seconds(role.lifetime),
+        "rotation_statements": [_CHANGE],
+    }
+    return VaultResource(kept_at(names, kept_name(wanted.name, role.name)), body)
+
+
+_CHANGE: Final = """ALTER ROLE "{{name}}" WITH PASSWORD '{{password}}'"""
+
+
+def changed_at(kept: Mapping[str, Any]) -> int:
+    """When the password of an account that OpenBao keeps was changed last, in microseconds; 0 if that makes no sense."""
+    try:
+        return int(datetime.datetime.fromisoformat(kept.get("last_vault_rotation") or "").timestamp() * 1_000_000)
+    except (TypeError, ValueError):
+        return 0
+
+
+def disputed(wanted: Database, every: Iterable[Database]) -> frozenset[str]:
+    """Accounts of its server whose passwords are changed by another entry."""
+    others = [d for d in every if d.name != wanted.name and (d.host, d.port) == (wanted.host, wanted.port)]
+    return frozenset(a for d in others for a in (d.username, *(r.account for r in d.roles)) if a)
 
 
 def is_role_of(role: str, name: str) -> bool:

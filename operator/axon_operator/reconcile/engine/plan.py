@@ -291,6 +291,28 @@ class VaultRotate(_Write):
 
 
 @dataclass(frozen=True, slots=True)
+class VaultRenew(_Write):
+    """Let OpenBao change the password of an account that it keeps, and only then note that this was done.
+
+    After a crash between the two it is changed once more, from one that nobody was given to another.
+    """
+
+    system = System.OPENBAO
+    verb = "rotate"
+    account: VaultPath
+    then: "VaultWrite | VaultDelete"
+
+    @property
+    def target(self) -> str:
+        return str(self.account)
+
+    def apply(self, to: Backends) -> "VaultWrite | VaultDelete":
+        name = self.account.path.rpartition("/")[2]
+        to.vault.write(VaultPath(self.account.namespace, f"{DATABASE_MOUNT}/rotate-role/{name}"), {})
+        return self.then
+
+
+@dataclass(frozen=True, slots=True)
 class VaultGenerate(_Write):
     """Let OpenBao generate a value, and store it where there is none yet. The operator cannot read it there."""
 
@@ -579,7 +601,7 @@ Abandon = VaultAbandon | RealmAbandon
 Change = (
     KubeCreate | KubeCreateBound | KubeApply | KubeAdopt | KubeReplace | KubeDelete | KubeAnnotate | KubeFinalize
     | VaultWrite | VaultAdopt | VaultDelete | VaultCredential | VaultRotate | VaultReopen
-    | VaultGenerate | VaultRevoke | VaultDeleteKey
+    | VaultRenew | VaultGenerate | VaultRevoke | VaultDeleteKey
     | RealmCreate | RealmUpdate | RealmCredential | RealmAdopt | RealmDelete
     | RealmGrant | RealmWithdraw | RealmLogout | RealmLogoutUser
     | VaultAbandon | RealmAbandon

@@ -32,7 +32,7 @@ from axon_operator.domain.runtime import pods as desired_pods
 from axon_operator.domain.runtime import told_by
 from axon_operator.domain.runtime.vault import served_path, vault_leftovers, vault_refs_of
 from axon_operator.reconcile.common import ASSUMED, attempt, deleting, kube_changes, kube_removals, staged, utc_now
-from axon_operator.reconcile.engine.plan import Backends, KubeApply, KubeReplace, Outcome, Plan, Stage
+from axon_operator.reconcile.engine.plan import Backends, KubeApply, KubeReplace, Outcome, Plan, Stage, VaultRenew
 from axon_operator.reconcile.issues import IssuesSeen, look_at_issues
 from axon_operator.reconcile.runtime.identity import identity_stage, identity_teardown
 from axon_operator.reconcile.runtime.network import network_stage
@@ -60,9 +60,10 @@ from axon_operator.reconcile.views import (
     consumers,
     every_binding,
     is_short,
-    kv_secrets,
+    kept_secrets,
     published_revision,
     served,
+    sharing,
     staying,
     surroundings,
     tenant_view,
@@ -116,6 +117,7 @@ class RuntimeReconciler:
             client=self._client(names, tenant if stays else None) if ask else ASSUMED,
             short=is_short(live),
             unmarked=tenant is None and self._has_tenant(names.namespace),
+            sharing=sharing(kubernetes, names, bound),
         )
         if tenant is not None and stays and not tenant.spec.suspended:
             seen = self._asked(seen, tenant, bound) if ask else replace(seen, found=as_told(seen))
@@ -131,10 +133,10 @@ class RuntimeReconciler:
             refs = vault_leftovers(names, tenant.names)
             contents = attempt(lambda: {at: vault.read(at) for at in refs})
             return replace(seen, recorded=recorded, issues=issues, vault=contents)
-        used = {e for b in bound if (e := issue.engine_of(b.spec.source))} | set(seen.told.engines)
+        used = {e for b in bound for e in issue.engines_of(b.spec.source)} | set(seen.told.engines)
         # what a person takes back is looked for also where its name is gone
         closely = len(bound) > len(seen.candidates) or any(b.spec.revoked for b in bound)
-        found = attempt(lambda: kv_secrets(vault, around, seen.candidates))
+        found = attempt(lambda: kept_secrets(vault, around, seen.candidates))
         before = issue_names(seen)
         issues = attempt(lambda: look_at_issues(vault, names, tenant.names, used, before, closely=closely))
         seen = replace(seen, recorded=recorded, found=found, issues=issues)
@@ -212,6 +214,7 @@ class RuntimeReconciler:
     def related(self, seen: RuntimeSeen, outcome: Outcome) -> tuple[Ref, ...]:
         """Its bindings, and the runtimes it may call, whenever something was changed.
 
+        Others that go on with an account whose password was changed: their pods hold the one of before.
         Itself, if it has published another revision: the status tells what was read before. Its tenant, whose status
         repeats it, when the quota begins or ceases to be too small.
         """
@@ -226,6 +229,7 @@ class RuntimeReconciler:
         return (
             *told,
             *((Ref(RUNTIME, namespace, seen.names.runtime),) if again else ()),
+            *(seen.sharing if any(isinstance(c, VaultRenew) for c in outcome.applied) else ()),
             *(Ref(BINDING, namespace, b.name) for b in seen.candidates),
             *(Ref(RUNTIME, namespace, c.runtime) for c in seen.spec.connections),
         )

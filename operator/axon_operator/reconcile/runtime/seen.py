@@ -55,6 +55,8 @@ class RuntimeSeen:
     """As its status said before: the tenant's quota has no room for its pods."""
     unmarked: bool
     """The Tenant of this namespace lives, and the namespace does not carry its mark."""
+    sharing: tuple[Ref, ...] = ()
+    """Other runtimes of the tenant with bindings to the same roles of databases."""
 
 
 def runtime_of(seen: RuntimeSeen, tenant: TenantView) -> desired.Runtime:
@@ -96,7 +98,7 @@ def _delivered(seen: RuntimeSeen) -> tuple[issue.Issued, ...]:
 
 def as_told(seen: RuntimeSeen) -> bindings.Found:
     """What the KV store holds, if nothing has changed."""
-    return bindings.assumed(seen.candidates, seen.around.consent, seen.told.secrets) if seen.around else {}
+    return bindings.assumed(seen.candidates, seen.around, seen.told.secrets) if seen.around else {}
 
 
 def issue_names(seen: RuntimeSeen) -> frozenset[str]:

@@ -22,7 +22,7 @@ from axon_operator.reconcile.engine.plan import (
     VaultDelete,
     VaultDeleteKey,
 )
-from axon_operator.reconcile.issues import IssuesSeen, look_again, makings, withdrawal_stages
+from axon_operator.reconcile.issues import IssuesSeen, look_again, makings, renewals, withdrawal_stages
 from axon_operator.reconcile.runtime.seen import RuntimeSeen, VaultContents, not_known
 
 
@@ -74,14 +74,24 @@ def _narrowing(vault: VaultContents, runtime: Runtime) -> tuple[Change, ...]:
 
 
 def withdrawals(seen: RuntimeSeen, runtime: Runtime) -> tuple[Stage, ...]:
-    """What was issued and is neither current nor just replaced. While it is not known what is asked for, nothing goes."""
+    """What was issued and is neither current nor just replaced, and accounts that get another password.
+
+    While it is not known what is asked for, nothing goes.
+    """
     if not isinstance(seen.issues, IssuesSeen) or not isinstance(seen.vault, Mapping):
         return ()
     if isinstance(seen.found, ReconcileError):
         return ()
     keep = {*(b.name for b in runtime.bindings), *(n for names in runtime.lingering.values() for n in names)}
     policy = _policy(seen.vault, seen.names, runtime.tenant)
-    return withdrawal_stages(runtime.tenant, seen.issues, policy, frozenset(keep), needs=(ConditionType.VAULT_READY,))
+    return withdrawal_stages(
+        runtime.tenant,
+        seen.issues,
+        policy,
+        frozenset(keep),
+        needs=(ConditionType.VAULT_READY,),
+        renewals=renewals(runtime.bindings, seen.issues),
+    )
 
 
 def _policy(vault: VaultContents, names: RuntimeNames, tenant: TenantNames) -> str:

@@ -19,6 +19,7 @@ from axon_operator.api.reasons import ConditionType
 from axon_operator.backends.errors import ReconcileError, Waiting
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.backends.vault.paths import is_path
+from axon_operator.domain.issue import account_of
 from axon_operator.domain.manifests import owner_uid, runtime_names
 from axon_operator.domain.names import (
     OURS,
@@ -40,6 +41,7 @@ from axon_operator.domain.resources import (
     ref_of,
 )
 from axon_operator.domain.tenant.claim import claim_of
+from axon_operator.domain.tenant.databases import KEPT
 from axon_operator.domain.tenant.marks import Mark, realm_mark, vault_mark
 from axon_operator.reconcile.common import attempt, deleting, names_of
 from axon_operator.reconcile.engine.controller import Audit
@@ -52,6 +54,7 @@ from axon_operator.reconcile.engine.plan import (
     Stage,
     VaultDelete,
     VaultDeleteKey,
+    VaultRenew,
     VaultRevoke,
     apply,
 )
@@ -67,6 +70,7 @@ from axon_operator.reconcile.sweep.orphans import (
     KEY,
     KEYCLOAK,
     KUBERNETES,
+    NOTE,
     OPENBAO,
     RECORD,
     WALLS,
@@ -357,6 +361,9 @@ def _removals(trace: Trace, to: Backends) -> tuple[Change, ...]:
         case VaultPath() as at if trace.kind == ENTRY:
             # unlike a uid, a name can have come back
             return () if trace.owner in _places(to.kubernetes) else (VaultDelete(at),)
+        case VaultPath(namespace, path) as at if trace.kind == NOTE:
+            kept = VaultPath(namespace, f"{KEPT}/{account_of(path.rpartition('/')[2])}")
+            return (VaultRenew(kept, VaultDelete(at)),) if to.vault.read(kept) is not None else (VaultDelete(at),)
         case VaultPath(namespace, path) as at if issues := ISSUES.get(trace.kind):
             # no new ones, then none of the old; what cannot be revoked now is found by its leases again
             return VaultDelete(at), VaultRevoke(VaultPath(namespace, f"{issues}/{path.rpartition('/')[2]}"))

@@ -7,6 +7,7 @@ from typing import Final
 
 from axon_operator.domain.consent import runtime_of
 from axon_operator.domain.names import (
+    ACCOUNTS,
     DATABASE_MOUNT,
     DIRECTORY,
     GENERATED,
@@ -45,6 +46,8 @@ KEY: Final = "Key"
 ENTRY: Final = "Entry"
 """In the tenant's directory of runtimes."""
 GRANT: Final = "Grant"
+NOTE: Final = "KeptAccount"
+"""That a runtime was given the password of an account which OpenBao keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Folder:
     issues: str = ""
     """Below it stands, by the same names, what OpenBao has issued there and can revoke."""
     behind: int = 0
-    """Parts of the name before the principal: a database's connection."""
+    """Parts of the name before the principal: a database's connection, and the role of an account that OpenBao keeps."""
 
     def principal(self, name: str) -> str | None:
         """The principal in the name of something that stands here; None if it is not a runtime's."""
@@ -72,6 +75,7 @@ FOLDERS: Final = (
     Folder(f"{DATABASE_MOUNT}/roles", "DatabaseRole", issues=f"{DATABASE_MOUNT}/creds", behind=1),
     Folder(f"{PKI_MOUNT}/roles", "CertificateRole", issues=f"{PKI_MOUNT}/issue"),
     Folder(f"{KV_MOUNT}/metadata/{GENERATED}", "GeneratedValue"),
+    Folder(f"{KV_MOUNT}/metadata/{ACCOUNTS}", NOTE, behind=2),
     Folder(f"{TRANSIT_MOUNT}/keys", KEY),
 )
 DIRECTORY_FOLDER: Final = f"{KV_MOUNT}/metadata/{DIRECTORY}"

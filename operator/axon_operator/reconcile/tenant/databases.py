@@ -1,12 +1,13 @@
-"""Stage of the databases: connections with accounts that are OpenBao's alone, and their removal."""
+"""Stage of the databases: connections with accounts that are OpenBao's alone, those it keeps for pods, and their removal."""
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.api.tenant import TenantSpec
-from axon_operator.api.vault import Database
+from axon_operator.api.vault import Database, DatabaseRole
 from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
 from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.domain.credential import Credential, version_mark
@@ -29,6 +30,7 @@ from axon_operator.reconcile.engine.plan import (
     Stage,
     VaultCredential,
     VaultDelete,
+    VaultRenew,
     VaultRotate,
     VaultWrite,
 )
@@ -38,6 +40,7 @@ from axon_operator.reconcile.tenant.vault import revoke
 _MADE = f"{DATABASE_MOUNT}/creds"
 """Below it OpenBao lists, by their roles, the accounts that it has made."""
 _JUST_REMOVED = Waiting(Reason.PROGRESSING, "Just removed; what is left is looked at next.", after=0)
+_TAKEN_OVER_NEXT = Waiting(Reason.PROGRESSING, "The accounts that OpenBao is to keep are taken over next.", after=0)
 _REVOKING = Waiting(Reason.PROGRESSING, "Accounts of a database that left the spec are being revoked.", after=1)
 
 
@@ -52,6 +55,7 @@ def look_at_databases(
     there = to.vault.list(desired.connections(names))
     live = {name: to.vault.read(desired.connection_at(names, name)) for name in there}
     connections = {name: desired.as_written(config) for name, config in live.items() if config is not None}
+    kept = {name: found for name in to.vault.list(desired.kept(names)) if (found := _kept(to, names, name))}
     wanted = spec.vault.databases
     credentials = {
         database.name: attempt(partial(_version, to.kubernetes, desired.credential(names, database, platform)))
@@ -59,9 +63,13 @@ def look_at_databases(
         if database.host in platform.allowed_hosts
     }
     if wanted and connections.keys() <= {database.name for database in wanted}:
-        return DatabasesSeen(seen, connections, credentials)
+        return DatabasesSeen(seen, connections, credentials, kept=kept)
     leases = (key.rstrip("/") for key in to.vault.list(VaultPath(names.vault_namespace, f"sys/leases/lookup/{_MADE}")))
-    return DatabasesSeen(seen, connections, credentials, to.vault.list(desired.roles(names)), tuple(leases))
+    return DatabasesSeen(seen, connections, credentials, to.vault.list(desired.roles(names)), tuple(leases), kept)
+
+
+def _kept(to: Backends, names: TenantNames, name: str) -> Mapping[str, Any] | None:
+    return to.vault.read(desired.kept_at(names, name))
 
 
 def _version(kubernetes: Kubernetes, credential: Credential) -> str | None:
@@ -105,10 +113,11 @@ def _databases(seen: TenantSeen, platform: Platform) -> Stage:
 def _connection(
     seen: TenantSeen, database: Database, live: DatabasesSeen, platform: Platform, problems: list[ReconcileError]
 ) -> Iterator[Change]:
-    try:
-        yield from _adopted(seen, database, live, platform)
-    except ReconcileError as error:
-        problems.append(error)
+    for part in (_adopted, _kept_accounts):
+        try:
+            yield from part(seen, database, live, platform)
+        except ReconcileError as error:
+            problems.append(error)
 
 
 def _adopted(seen: TenantSeen, database: Database, live: DatabasesSeen, platform: Platform) -> Iterator[Change]:
@@ -150,6 +159,49 @@ def _set_right(resource: VaultResource, existing: Mapping[str, Any], now: str, *
         yield VaultRotate(resource.at, version, now)
 
 
+def _kept_accounts(seen: TenantSeen, database: Database, live: DatabasesSeen, platform: Platform) -> Iterator[Change]:
+    """Accounts whose passwords OpenBao keeps. One that is not asked for any more is left with one that nobody was given."""
+    existing = live.connections.get(database.name)
+    if existing is not None and (not desired.is_ours(existing) or database.host not in platform.allowed_hosts):
+        return
+    disputed = desired.disputed(database, seen.spec.vault.databases)
+    asked = [role for role in database.roles if role.account]
+    planned = [desired.kept_account(seen.names, database, role) for role in asked if role.account not in disputed]
+    found = {desired.kept_at(seen.names, name): kept for name, kept in _kept_by(database.name, live).items()}
+    # OpenBao lets nobody put another account under a name
+    same = {r.at for r in planned if r.at not in found or found[r.at].get("username") == r.body["username"]}
+    yield from (_given_up(at) for at in found if at not in same)
+    taken_over = existing is not None and existing[DATABASE_ACCOUNT_KEY] == desired.account(database)
+    if taken_over:
+        yield from vault_changes([r for r in planned if r.at in same], found)
+    if (taken_over is False and planned) or any(r.at not in same for r in planned):
+        raise _TAKEN_OVER_NEXT
+    if wrong := [role for role in asked if role.account in disputed]:
+        raise _disputed(database, wrong[0])
+
+
+def _kept_by(connection: str, live: DatabasesSeen) -> dict[str, Mapping[str, Any]]:
+    return {name: kept for name, kept in live.kept.items() if desired.is_role_of(name, connection)}
+
+
+def _given_up(at: VaultPath) -> Change:
+    return VaultRenew(at, VaultDelete(at))
+
+
+def _disputed(database: Database, role: DatabaseRole) -> Terminal:
+    message = f"Account {role.account} of role {role.name} of database {database.name} is named by another entry for the same server, and each would change its password; name it in one of spec.vault.databases."
+    return Terminal(Reason.INVALID_SPEC, message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hanging:
+    """What hangs on a connection, or on the mount."""
+
+    roles: Set[str] = frozenset()
+    leases: Set[str] = frozenset()
+    kept: tuple[VaultPath, ...] = ()
+
+
 def _removals(seen: TenantSeen, live: DatabasesSeen, problems: list[ReconcileError]) -> Iterator[Change]:
     """Of connections that have left the spec, and of the mount behind the last one; others' connections keep it."""
     names, mount = seen.names, desired.mount(seen.names)
@@ -157,23 +209,23 @@ def _removals(seen: TenantSeen, live: DatabasesSeen, problems: list[ReconcileErr
     for name, existing in live.connections.items():
         if name not in wanted and desired.is_ours(existing):
             roles, leases = ({r for r in found if desired.is_role_of(r, name)} for found in (live.roles, live.leases))
-            yield from _removal(names, desired.connection_at(names, name), roles, leases, problems)
+            kept = tuple(desired.kept_at(names, account) for account in _kept_by(name, live))
+            yield from _removal(names, desired.connection_at(names, name), _Hanging(roles, leases, kept), problems)
     if not wanted and not live.connections and live.mount and as_planned(live.mount, mount.body):
-        yield from _removal(names, mount.at, set(), set(live.leases), problems)
+        yield from _removal(names, mount.at, _Hanging(leases=set(live.leases)), problems)
 
 
-def _removal(
-    names: TenantNames, at: VaultPath, roles: Set[str], leases: Set[str], problems: list[ReconcileError]
-) -> Iterator[Change]:
+def _removal(names: TenantNames, at: VaultPath, hanging: _Hanging, problems: list[ReconcileError]) -> Iterator[Change]:
     """No new accounts, then none of the old, and when a look has shown that, what they hang on.
 
-    Without its connection no account can be revoked, and a mount whose accounts cannot be revoked is stuck (measured).
+    Without its connection no account can be revoked and no password changed, and a mount whose accounts cannot be
+    revoked is stuck (measured).
     """
-    if not (roles or leases):
+    if hanging == _Hanging():
         yield VaultDelete(at)
         return
-    yield from (
-        VaultDelete(VaultPath(names.vault_namespace, f"{DATABASE_MOUNT}/roles/{role}")) for role in sorted(roles)
-    )
-    yield from (revoke(names, f"{_MADE}/{role}") for role in sorted(roles | leases))
+    roles = sorted(hanging.roles)
+    yield from (VaultDelete(VaultPath(names.vault_namespace, f"{DATABASE_MOUNT}/roles/{role}")) for role in roles)
+    yield from (revoke(names, f"{_MADE}/{role}") for role in sorted(hanging.roles | hanging.leases))
+    yield from map(_given_up, hanging.kept)
     problems.append(_REVOKING)

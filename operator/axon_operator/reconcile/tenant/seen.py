@@ -38,6 +38,8 @@ class VaultSeen:
     """Under which somebody can log in; looked up only when nobody may any more."""
     leases: tuple[str, ...] = ()
     """Under which prefixes there still are logins or credentials; looked up with the roles."""
+    accounts: tuple[VaultPath, ...] = ()
+    """Of databases, whose passwords OpenBao keeps and pods know; looked up with the roles."""
     hidden: ReconcileError | None = None
     """Why roles and leases could not be looked up."""
 
@@ -99,6 +101,8 @@ class DatabasesSeen:
     """By which accounts can be made; looked up when a connection is to go."""
     leases: tuple[str, ...] = ()
     """The roles of which there are accounts; looked up with the roles."""
+    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Accounts whose passwords OpenBao keeps, by the names under which it does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from axon_operator.reconcile.engine.plan import (
     System,
     VaultAdopt,
     VaultDelete,
+    VaultRenew,
     VaultReopen,
     VaultRevoke,
     VaultWrite,
@@ -66,9 +67,22 @@ def look_at_vault(
 
 def _look_who_is_in(vault: Vault, names: TenantNames, seen: VaultSeen) -> VaultSeen:
     try:
-        return replace(seen, roles=_roles(vault, names), leases=vault.list(VaultPath(names.vault_namespace, _LEASES)))
+        leases = vault.list(VaultPath(names.vault_namespace, _LEASES))
+        return replace(seen, roles=_roles(vault, names), leases=leases, accounts=_accounts(vault, names))
     except ReconcileError as error:
         return replace(seen, hidden=error)
+
+
+def _accounts(vault: Vault, names: TenantNames) -> tuple[VaultPath, ...]:
+    """Accounts of databases that OpenBao keeps, by connections that we have made."""
+    mount = databases.mount(names)
+    mounts = vault.read(VaultPath(names.vault_namespace, mount.at.path.rpartition("/")[0])) or {}
+    if not as_planned(_mount({"sys/mounts": mounts}, mount.at.path), mount.body):
+        return ()
+    kept = vault.list(databases.kept(names))
+    found = {name: vault.read(databases.connection_at(names, name)) for name in {k.partition(".")[0] for k in kept}}
+    ours = {name for name, config in found.items() if config and databases.is_ours(databases.as_written(config))}
+    return tuple(databases.kept_at(names, name) for name in kept if name.partition(".")[0] in ours)
 
 
 def _roles(vault: Vault, names: TenantNames) -> tuple[VaultPath, ...]:
@@ -184,7 +198,9 @@ def login_teardown(seen: TenantSeen) -> Stage:
 
 def is_revocation(change: Change) -> bool:
     """Whether it revokes, and so may be made again in every pass until nothing is left."""
-    return isinstance(change, VaultRevoke) or (isinstance(change, VaultWrite) and change.path.path.startswith(_REVOKE))
+    return isinstance(change, VaultRevoke | VaultRenew) or (
+        isinstance(change, VaultWrite) and change.path.path.startswith(_REVOKE)
+    )
 
 
 def revoke(names: TenantNames, prefix: str = "auth") -> VaultWrite:
@@ -193,8 +209,8 @@ def revoke(names: TenantNames, prefix: str = "auth") -> VaultWrite:
 
 
 def _revocation(names: TenantNames, vault: VaultSeen) -> Stage | None:
-    """No new logins, then none of the old; None when a look has shown that neither is left."""
-    if not vault.roles and not vault.leases:
+    """No new logins, then none of the old, then other passwords; None when a look has shown that nothing is left."""
+    if not (vault.roles or vault.leases or vault.accounts):
         return None
     roles = (VaultDelete(role) for role in vault.roles)
     # logins first: others are left only of who logged in elsewhere, as an administrator does
@@ -202,8 +218,10 @@ def _revocation(names: TenantNames, vault: VaultSeen) -> Stage | None:
     revocations = (revoke(names, prefix) for prefix in ("auth", *others))
     # last, and always: certificates went with the logins, and nobody knows of that yet
     certificates = VaultRevoke(VaultPath(names.vault_namespace, PKI_MOUNT))
+    # what pods know, nobody is to use any more; a database that is away keeps nothing else waiting
+    accounts = (VaultRenew(at, VaultDelete(at)) for at in vault.accounts)
     waiting = Waiting(Reason.PROGRESSING, "Logins are being revoked.", after=_REVOKED)
-    return Stage(ConditionType.VAULT_READY, (*roles, *revocations, certificates), waiting)
+    return Stage(ConditionType.VAULT_READY, (*roles, *revocations, certificates, *accounts), waiting)
 
 
 def _vault_suspended(names: TenantNames, vault: VaultSeen, namespace: VaultResource) -> Stage:
