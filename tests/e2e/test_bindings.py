@@ -3,7 +3,6 @@
 import base64
 import json
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -14,15 +13,28 @@ from cryptography.hazmat.primitives import serialization
 from e2e.support import operator, samples
 from e2e.support.cluster import Cluster, Pod, Ref, binding_ref, runtime_ref
 from e2e.support.database import IMAGE, Database
-from e2e.support.house import ACCOUNT, ACCOUNT_FILE, CERTIFICATE_FILE, LOGIN, TO_THE_DATABASE, House, granted, variable
+from e2e.support.house import (
+    ACCOUNT,
+    ACCOUNT_FILE,
+    CERTIFICATE_FILE,
+    LOGIN,
+    TO_THE_DATABASE,
+    TO_THE_PEER,
+    House,
+    granted,
+    variable,
+)
 from e2e.support.https import Answer
 from e2e.support.kubectl import Json
+from e2e.support.peer import CLIENT, WELCOME, Peer, image
 from e2e.support.tenants import Tenants
 from e2e.support.traces import contains, etcd_keys_with
 from e2e.support.user import User
 from e2e.support.waiting import Unmet, stays, until, until_true
 
 WITHDRAWN_SECONDS = 5
+ROOM = {"resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}}
+"""For a workload that calls a server all the time."""
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +430,7 @@ def test_the_account_of_a_pod_ends_with_it_and_its_token_opens_nothing_for_longe
 @pytest.fixture(scope="module")
 def busy(house: House) -> Iterator[list[Ref]]:
     """Bindings of the runtime `busy`, of each kind that is made for a binding."""
-    house.start("busy")
+    house.start("busy", **ROOM)
     rotation = {"overlap": "5s"}
     made: dict[str, tuple[Json, Json]] = {
         "busy-db": (ACCOUNT, ACCOUNT_FILE),
@@ -459,31 +471,17 @@ def assert_settled(house: House, refs: list[Ref], before: str) -> None:
     until("one generation of each, and it works", probe, timeout=120)
 
 
-def sidecar_process(house: House) -> int:
-    """On the node."""
-    (pod,) = house.cluster.pods(house.tenant, "busy")
-    statuses = pod["status"]["initContainerStatuses"]
-    return house.cluster.node.main_process(next(s["containerID"] for s in statuses if s["name"] == "credentials"))
-
-
-def agent_process(house: House) -> int:
-    """On the node: the child of the sidecar's shell that is called bao and goes on."""
-    script = f"grep -lE '^PPid:[[:space:]]+{sidecar_process(house)}$' /proc/[0-9]*/status | cut -d/ -f3 | while read -r p; do tr '\\0' ' ' </proc/$p/cmdline | grep -q '^bao agent' && echo $p; done; true"
-    (found,) = house.cluster.node.sh(script).split()
-    return int(found)
-
-
 def test_a_killed_sidecar_takes_over_what_it_had(house: House, busy: list[Ref]) -> None:
     before, started = house.account("busy")[0], house.cluster.pod(house.tenant, "busy").started
     start_rotation(house, busy)
-    house.cluster.node.signal(sidecar_process(house), "KILL")
+    house.cluster.node.signal(house.sidecar_process("busy"), "KILL")
     assert_settled(house, busy, before)
     assert house.cluster.pod(house.tenant, "busy").started == started
 
 
 def test_a_killed_agent_is_followed_by_another(house: House, busy: list[Ref]) -> None:
     before, pod = house.account("busy")[0], house.cluster.pod(house.tenant, "busy")
-    house.cluster.node.signal(agent_process(house), "KILL")
+    house.cluster.node.signal(house.agent_process("busy"), "KILL")
     time.sleep(15)  # the sidecar gives an agent that ended ten seconds
     start_rotation(house, busy)
     assert_settled(house, busy, before)
@@ -512,31 +510,82 @@ def test_a_rotation_goes_on_when_openbao_is_back(house: House, busy: list[Ref]) 
 # -- traffic
 
 
+TRAFFIC_SECONDS = 30
+TRAFFIC_RATE = 20
+"""At least; each second."""
 TRAFFIC = f"""
-n=0 bad=0 end=$(($(date +%s) + 30))
-while [ $(date +%s) -lt $end ]; do
-  ({LOGIN} -c 'SELECT 1') >/dev/null 2>>/tmp/errors || bad=$((bad + 1))
-  n=$((n + 1))
-  sleep 0.02
-done
-echo $n $bad; cat /tmp/errors
+log_in_all_the_time() {{
+  n=0 bad=0
+  while [ $SECONDS -lt {TRAFFIC_SECONDS} ]; do
+    ({LOGIN} -c 'SELECT 1') >/dev/null 2>>/tmp/errors || bad=$((bad + 1))
+    n=$((n + 1))
+    sleep 0.02
+  done
+  echo $n $bad
+}}
+log_in_all_the_time & log_in_all_the_time & wait
+cat /tmp/errors
 """
 
 
 def test_a_workload_that_logs_in_all_the_time_does_not_notice_a_rotation(house: House, busy: list[Ref]) -> None:
     pod, before = house.cluster.pod(house.tenant, "busy"), house.account("busy")[0]
-    command = house.cluster.glass.command(
-        "-n", pod.namespace, "exec", pod.name, "-c", "workload", "--", "sh", "-c", TRAFFIC
-    )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as traffic:
+    with house.cluster.glass.start(pod.namespace, pod.name, "workload", "bash", "-c", TRAFFIC) as traffic:
         time.sleep(3)
         start_rotation(house, busy)
         assert_settled(house, busy, before)
         said, _ = traffic.communicate(timeout=60)
-    logins, failures = map(int, said.splitlines()[0].split())
-    print(f"{logins} logins in 30 s, {failures} failures")
-    assert logins > 100
+    counts = [tuple(map(int, line.split())) for line in said.splitlines()[:2]]
+    logins, failures = (sum(column) for column in zip(*counts, strict=True))
+    print(f"{logins} logins in {TRAFFIC_SECONDS} s, {failures} failures")
     assert failures == 0, said
+    assert logins >= TRAFFIC_RATE * TRAFFIC_SECONDS
+
+
+@pytest.fixture
+def peer(house: House) -> Iterator[Peer]:
+    """To which the runtime `peer-caller` proves itself by its certificate."""
+    made = Peer(house.cluster, house.vault, f"spiffe://cluster.local/tenant/{house.tenant}/runtime/peer-caller")
+    yield made
+    made.remove()
+
+
+def test_a_client_that_proves_itself_all_the_time_does_not_notice_a_rotation_of_its_certificate(
+    house: House, peer: Peer
+) -> None:
+    runtime, held, former = "peer-caller", "/var/run/axon/secrets/tls.pem", "/tmp/former.pem"
+    pod = house.start(runtime, image=image(house.cluster), env=peer.environment(), **ROOM)
+    rotation = {"overlap": "5s"}
+    ref = house.bind(
+        runtime, {"pki": {}}, CERTIFICATE_FILE, runtime=runtime, egress=TO_THE_PEER, ttl="5m", rotation=rotation
+    )
+    first = x509.load_pem_x509_certificate((house.read("tls.pem", runtime) or "").encode())
+    assert house.cluster.workload(pod, "cp", held, former).ok
+
+    def heard(file: str) -> str:
+        return house.cluster.workload(pod, *greet(file, 0, 1)).output.strip()
+
+    until("the peer is reached", lambda: _is(f"1 {WELCOME}", heard(held)), timeout=20)
+    traffic_command = greet(held, TRAFFIC_SECONDS, TRAFFIC_RATE + 2)
+    with house.cluster.glass.start(pod.namespace, pod.name, "workload", *traffic_command) as traffic:
+        time.sleep(3)
+        house.rotate(ref)
+        until_true("the old certificate is on the list", lambda: house.is_revoked(first), timeout=60)
+        said, _ = traffic.communicate(timeout=60)
+    counts = {answer: int(count) for count, answer in (line.split(" ", 1) for line in said.splitlines())}
+    print(f"handshakes in {TRAFFIC_SECONDS} s: {counts}")
+    assert counts.keys() == {WELCOME}, said
+    assert counts[WELCOME] >= TRAFFIC_RATE * TRAFFIC_SECONDS
+    # the same client at the same server, which has read the list by now
+    assert "certificate revoked" in heard(former)
+    assert heard(held) == f"1 {WELCOME}"
+    house.delete(runtime_ref(house.tenant, runtime))
+    house.delete(ref)
+
+
+def greet(file: str, seconds: int, rate: int) -> tuple[str, ...]:
+    """A command in the workload."""
+    return ("python3", "-c", CLIENT, file, str(seconds), str(rate))
 
 
 def _is(wanted: str, seen: str) -> None:

@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from e2e.support.https import Forwarded, Https, PortForward
+from e2e.support.api import Api
+from e2e.support.https import Forwarded, Https, PortForward, ToApiServer
 from e2e.support.keycloak import Keycloak
 from e2e.support.kubectl import Json, Kubectl
 from e2e.support.node import Node
@@ -121,6 +122,11 @@ class Cluster:
     def _to_keycloak(self) -> PortForward:
         return PortForward(self.kubectl, "keycloak", "svc/keycloak", 8443)
 
+    @cached_property
+    def api(self) -> Api:
+        """The API server, for those who ask it more often than there should be a kubectl."""
+        return Api(Https(ToApiServer(self.kubectl), self.ca, scheme="http"))
+
     def browser(self) -> Browser:
         """A new one, for Keycloak's pages."""
         return Browser(KEYCLOAK_URL, self.ca, through=Forwarded(KEYCLOAK_URL, self._to_keycloak))
@@ -140,14 +146,30 @@ class Cluster:
     @contextmanager
     def openbao_away(self) -> Iterator[None]:
         """OpenBao hangs, as if its machine had: connections are accepted and nothing answers. It loses nothing."""
-        pods = self.kubectl.items("-n", "openbao", "pods", "-l", "app.kubernetes.io/name=openbao")
-        process = self.node.main_process(pods[0]["status"]["containerStatuses"][0]["containerID"])
+        process = self.node.main_process(self._openbao_container()["containerID"])
         self.node.signal(process, "STOP")
         try:
             yield
         finally:
             self.node.signal(process, "CONT")
             self.kubectl("-n", "openbao", "rollout", "status", "statefulset/openbao", "--timeout=60s")
+
+    def kill_openbao(self) -> None:
+        """Ends OpenBao's process with signal 9; returns when the kubelet has started another and its seal has opened."""
+        before = self._openbao_container()
+        self.node.signal(self.node.main_process(before["containerID"]), "KILL")
+
+        def back() -> bool:
+            now = self._openbao_container()
+            return bool(now["restartCount"] > before["restartCount"] and now["ready"])
+
+        until_true("OpenBao is back", back)
+
+    def _openbao_container(self) -> Json:
+        """Its status."""
+        pods = self.kubectl.items("-n", "openbao", "pods", "-l", "app.kubernetes.io/name=openbao")
+        status: Json = pods[0]["status"]["containerStatuses"][0]
+        return status
 
     # -- our objects
 
@@ -156,10 +178,9 @@ class Cluster:
         found = self.kubectl.get(*ref.args)
         if found is None:
             raise Unmet(f"{ref} does not exist")
-        conditions = found.get("status", {}).get("conditions", [])
-        condition: Json | None = next((c for c in conditions if c["type"] == kind), None)
-        if condition is None or condition["observedGeneration"] != found["metadata"]["generation"]:
-            raise Unmet(f"{ref} has no current {kind}: {told(conditions)}")
+        condition = condition_of(found, kind)
+        if condition is None:
+            raise Unmet(f"{ref} has no current {kind}: {told(found.get('status', {}).get('conditions', []))}")
         return condition
 
     def wait_condition(self, ref: Ref, kind: str, status: str, reason: str = "", *, timeout: float = 120) -> Json:
@@ -290,6 +311,13 @@ class Cluster:
         if not result.ok or not result.stdout.strip():
             raise AssertionError(f"no token in the pod: {result.output}")
         return result.stdout.strip()
+
+
+def condition_of(found: Json, kind: str) -> Json | None:
+    """A condition of an object, if it is about its current generation."""
+    conditions: list[Json] = found.get("status", {}).get("conditions", [])
+    condition = next((c for c in conditions if c["type"] == kind), None)
+    return condition if condition and condition["observedGeneration"] == found["metadata"]["generation"] else None
 
 
 def answered(wget: Result) -> bool:

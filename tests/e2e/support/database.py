@@ -3,6 +3,7 @@
 import json
 import secrets
 import shlex
+import subprocess
 
 from e2e.support.cluster import Cluster
 from e2e.support.kubectl import Json
@@ -85,6 +86,10 @@ class Database:
         """Whether that is the password of an account, over a verified connection."""
         where = f"host={DATABASE_ADDRESS} user={account} dbname=postgres sslmode=verify-full sslrootcert=/ca/ca.crt"
         return self._inside(f"PGPASSWORD={shlex.quote(password)} psql '{where}' -tAqXc 'SELECT 1'").ok
+
+    def start(self, script: str) -> "subprocess.Popen[str]":
+        """A shell script beside the server that goes on, for its lines."""
+        return self._cluster.kubectl.start(TESTBED_NAMESPACE, NAME, "postgres", "sh", "-c", script)
 
     def _inside(self, script: str) -> Result:
         return self._cluster.kubectl.exec(TESTBED_NAMESPACE, NAME, "postgres", "sh", "-c", script)

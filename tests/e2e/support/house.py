@@ -11,13 +11,16 @@ from e2e.support import samples
 from e2e.support.cluster import Cluster, Pod, Ref, binding_ref, runtime_ref, tenant_ref
 from e2e.support.database import CONNECTION, IMAGE, PORT, ROLE, Database, account_in
 from e2e.support.kubectl import Json
+from e2e.support.peer import PORT as PEER_PORT
 from e2e.support.settings import DATABASE_ADDRESS
 from e2e.support.tenants import Tenants
 from e2e.support.user import User
+from e2e.support.waiting import Unmet
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 TO_THE_DATABASE = [{"cidr": f"{DATABASE_ADDRESS}/32", "ports": [PORT]}]
-ALLOWED = {"egress": [{"cidr": "203.0.113.0/24", "ports": [443, PORT]}]}
+TO_THE_PEER = [{"cidr": f"{DATABASE_ADDRESS}/32", "ports": [PEER_PORT]}]
+ALLOWED = {"egress": [{"cidr": "203.0.113.0/24", "ports": [443, PORT, PEER_PORT]}]}
 ACCOUNT = {"database": {"connection": CONNECTION, "role": ROLE}}
 ACCOUNT_FILE = {"file": {"path": "orders.env", "format": "dotenv"}}
 CERTIFICATE_FILE = {"file": {"path": "tls.pem", "format": "pem"}}
@@ -50,9 +53,10 @@ class House:
 
     @classmethod
     def open(cls, cluster: Cluster, database: Database, tenants: Tenants, prefix: str) -> "House":
-        """A new one. Its people need no second factor: what a factor is worth is another test's subject."""
+        """A new one, with room for some hundred pods. Its people need no second factor: what a factor is worth is
+        another test's subject."""
         name = tenants.name(prefix)
-        room = {"cpu": "32", "memory": "32Gi"}
+        room = {"cpu": "100", "memory": "64Gi", "pods": 120}
         spec = {"vault": database.let_in(name), "network": ALLOWED, "identity": {"mfa": "None"}, "quota": room}
         cluster.kubectl.apply(samples.tenant(name, **spec))
         cluster.wait_ready(tenant_ref(name))
@@ -119,6 +123,20 @@ class House:
         pod = self.cluster.pod(self.tenant, runtime)
         lines = self.cluster.workload(pod, "cat", "/proc/1/environ").stdout.split("\0")
         return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def sidecar_process(self, runtime: str) -> int:
+        """Of the runtime's only pod, on the node."""
+        (pod,) = self.cluster.pods(self.tenant, runtime)
+        statuses = pod["status"]["initContainerStatuses"]
+        return self.cluster.node.main_process(next(s["containerID"] for s in statuses if s["name"] == "credentials"))
+
+    def agent_process(self, runtime: str) -> int:
+        """On the node: the child of the sidecar's shell that is called bao and goes on; `Unmet` while there is none."""
+        script = f"grep -lE '^PPid:[[:space:]]+{self.sidecar_process(runtime)}$' /proc/[0-9]*/status | cut -d/ -f3 | while read -r p; do tr '\\0' ' ' </proc/$p/cmdline | grep -q '^bao agent' && echo $p; done; true"
+        found = self.cluster.node.sh(script).split()
+        if len(found) != 1:
+            raise Unmet(f"{len(found)} agents")
+        return int(found[0])
 
     # -- what there is of a binding in OpenBao
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,16 @@ class Kubectl:
     def exec(self, namespace: str, pod: str, container: str, *command: str, timeout: float = 60) -> Result:
         """Runs a command inside a container."""
         return self.run("-n", namespace, "exec", pod, "-c", container, "--", *command, timeout=timeout)
+
+    def start(self, namespace: str, pod: str, container: str, *command: str) -> "subprocess.Popen[str]":
+        """Starts a command inside a container that goes on, with its input and output."""
+        return subprocess.Popen(
+            self.command("-n", namespace, "exec", "-i", pod, "-c", container, "--", *command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
 
     def token(self, namespace: str, service_account: str, audience: str) -> str:
         """A fresh token of a service account."""

@@ -1,6 +1,7 @@
 """The node's own processes and files, through one privileged pod in the test bed's namespace."""
 
 import shlex
+import subprocess
 
 from e2e.support import samples
 from e2e.support.kubectl import Json, Kubectl
@@ -8,6 +9,8 @@ from e2e.support.settings import TESTBED_NAMESPACE
 from e2e.support.shell import CommandError, Result
 
 POD = "node-shell"
+MOUNTS = "exec nsenter --target 1 --mount"
+"""Begins a command that sees what has been mounted since the pod started, such as pods' volumes."""
 
 
 class Node:
@@ -23,6 +26,10 @@ class Node:
         return self._kubectl.exec(
             TESTBED_NAMESPACE, POD, "shell", "chroot", "/host", "/bin/sh", "-c", script, timeout=timeout
         )
+
+    def start(self, script: str) -> "subprocess.Popen[str]":
+        """A shell script that goes on, for its lines; when its input ends it should end too."""
+        return self._kubectl.start(TESTBED_NAMESPACE, POD, "shell", "chroot", "/host", "/bin/sh", "-c", script)
 
     def sh(self, script: str, *, timeout: float = 120) -> str:
         """What a script prints that must succeed."""

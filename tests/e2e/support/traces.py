@@ -171,7 +171,7 @@ class WriteCounter:
         self._cluster = cluster
         self._realms = realms
         self._kubernetes = cluster.node.size(KUBERNETES_AUDIT)
-        self._vault = int(vault_sh(cluster, f"wc -c <{VAULT_AUDIT}"))
+        self._vault = vault_audit_size(cluster)
         self._keycloak = int(time.time() * 1000)
 
     def writes(self) -> list[Write]:
@@ -206,9 +206,7 @@ class WriteCounter:
         return [_api_call(e) for e in self._kubernetes_calls() if e["verb"] in WRITES]
 
     def _vault_calls(self) -> Iterator[Json]:
-        lines = vault_sh(self._cluster, f"tail -c +{self._vault + 1} {VAULT_AUDIT}").splitlines()
-        entries = (json.loads(line) for line in lines if line.endswith("}"))
-        return (e for e in entries if e["type"] == "request" and _is_operator(e.get("auth", {})))
+        return (e for e in vault_requests(self._cluster, self._vault) if _is_operator(e.get("auth", {})))
 
     def _vault_writes(self) -> list[Write]:
         return [_vault_call(e) for e in self._vault_calls() if e["request"]["operation"] in WRITES]
@@ -234,6 +232,18 @@ class WriteCounter:
         if not user:
             raise AssertionError(f"{ADMIN} has no service account")
         return str(user["id"])
+
+
+def vault_audit_size(cluster: Cluster) -> int:
+    """Length of OpenBao's audit log now."""
+    return int(vault_sh(cluster, f"wc -c <{VAULT_AUDIT}"))
+
+
+def vault_requests(cluster: Cluster, offset: int) -> Iterator[Json]:
+    """What OpenBao was asked since its audit log had that length."""
+    lines = vault_sh(cluster, f"tail -c +{offset + 1} {VAULT_AUDIT}").splitlines()
+    entries = (json.loads(line) for line in lines if line.endswith("}"))
+    return (e for e in entries if e["type"] == "request")
 
 
 def vault_sh(cluster: Cluster, script: str) -> str:
