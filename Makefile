@@ -21,7 +21,7 @@ PYTEST := $(RUN) pytest --durations=10
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format generate check-generated unit integration e2e bench soak up down status env tools image sync
+.PHONY: help demo test lint format generate check-generated unit integration e2e bench soak endure up down status env tools image sync
 
 help:  ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench: tools  ## Speed and memory with 10,000 objects on real servers, without a
 
 soak: tools  ## Outages of every kind, hours of them, without a cluster; AXON_SOAK_MINUTES for each one.
 	@$(E2E) python -m bench soak
+
+endure: up  ## Hundreds of revocations, kills and pods on the whole cluster, with goals; an hour or more.
+	@$(E2E) python -m e2e.endurance
 
 up: sync  ## Starts the cluster with OpenBao, Keycloak and the operator's image; does nothing where it runs.
 	@$(RUN) testbed up
