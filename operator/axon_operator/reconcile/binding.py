@@ -1,16 +1,17 @@
 """SecretBinding: reports what became of it. Its effects are made by its runtime, the single writer."""
 
 import datetime
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.api.secretbinding import SecretBindingSpec, Source
+from axon_operator.api.secretbinding import Delivery, SecretBindingSpec, Source
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient, Waiting
 from axon_operator.domain import agent, rotation
 from axon_operator.domain import binding as bindings
+from axon_operator.domain.agent import CredentialFile
 from axon_operator.domain.binding import Surroundings
 from axon_operator.domain.issue import Told, credential_file, engine_of
 from axon_operator.domain.manifests import runtime_names
@@ -173,7 +174,7 @@ class BindingReconciler:
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
         current = seen.published if agent.revision_of(seen.published) == revision else None
-        ready = sum(s.revision == current for s in seen.served) if current else 0
+        ready = sum(s.serves(current, self._place(seen)) for s in seen.served) if current else 0
         consumers = {"ready": ready, "total": len(seen.served)}
         return {"revision": revision, "consumers": consumers, **_times(seen, seen.served)}
 
@@ -188,14 +189,26 @@ class BindingReconciler:
         )
         return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if changed else ()
 
-    def _revision(self, seen: BindingSeen) -> str | None:
-        """The set of files that the runtime's pods ought to serve now."""
+    def _files(self, seen: BindingSeen) -> Mapping[str, CredentialFile] | None:
+        """What the runtime's pods ought to serve now, by the names of bindings; None if that is not known."""
         if seen.around is None or isinstance(seen.found, ReconcileError):
             return None
         before = seen.told.generations
         # only the runtime's pass numbers generations; until it has published another one, it is waited for
         wanted = delivered(seen.candidates, seen.found, seen.around, before=before, highest={}, now=seen.now)
-        return agent.revision([credential_file(b) for b in wanted])
+        return {b.binding.name: credential_file(b) for b in wanted}
+
+    def _revision(self, seen: BindingSeen) -> str | None:
+        """The name of that set of files."""
+        files = self._files(seen)
+        return None if files is None else agent.revision(list(files.values()))
+
+    def _place(self, seen: BindingSeen) -> str | None:
+        """The binding's own file in that set; None if it has none, or if no pod tells of single files."""
+        if isinstance(seen.served, ReconcileError) or not any(s.partly for s in seen.served):
+            return None
+        own = (self._files(seen) or {}).get(seen.name)
+        return own.place if own else None
 
     def _not_delivered(self, seen: BindingSeen) -> ReconcileError | None:
         if seen.tenant is None:
@@ -259,10 +272,49 @@ class BindingReconciler:
             return Waiting(Reason.PROGRESSING, "The runtime takes over the change (see its status).", after=1)
         if isinstance(seen.served, ReconcileError):
             return _ending(seen, seen.served) or seen.served
-        ready, total = sum(s.revision == seen.published for s in seen.served), len(seen.served)
+        return self._lacking(seen, seen.published, seen.served) if seen.published else None
+
+    def _lacking(self, seen: BindingSeen, published: str, pods: Sequence[Served]) -> ReconcileError | None:
+        """What keeps pods from serving the binding's own file; that of another binding is no concern of this one."""
+        place, total = self._place(seen), len(pods)
+        told = [s for s in pods if s.partly == published]
+        if unfit := sum(place in s.unfit for s in told):
+            return Waiting(Reason.VALUE_UNUSABLE, f"{unfit} of {total} pods {_unfit(seen.spec.delivery)}", after=5)
+        if absent := sum(place in s.absent for s in told):
+            return Waiting(Reason.NOT_FETCHED, f"{absent} of {total} pods {_absent(seen.spec.source)}", after=5)
+        ready = sum(s.serves(published, place) for s in pods)
         if ready < total:
-            return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
+            revision = agent.revision_of(published)
+            return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {revision}.", after=1)
         return None
+
+
+def _unfit(delivery: Delivery) -> str:
+    """What is wrong with the value that pods have, and what to change. Of the value no more than that is known."""
+    if delivery.proxy:
+        return (
+            f"have a value of key {delivery.proxy.key} that no header can carry unchanged: it is no text, is empty, has"
+            " a line break or another control character, or begins or ends with a space. Until it is another one, the"
+            " proxy adds what it had before. Change the value, or deliver it as a file (spec.delivery.file)."
+        )
+    keys = [v.key for v in delivery.env.variables] if delivery.env else []
+    which = f"a value of key {keys[0]}" if len(keys) == 1 else "a value of a key in spec.delivery.env"
+    return (
+        f"have {which} that no environment variable can hold: it has a single quote or a NUL character. Until it is"
+        " another one, pods that have begun keep what they had, and none begins. Change the value, or deliver it as a"
+        " file (spec.delivery.file)."
+    )
+
+
+def _absent(source: Source) -> str:
+    """That pods do not get it, and where to look."""
+    told = "do not get it from OpenBao; the log of their container credentials has OpenBao's answer."
+    if source.database:
+        why = "that the database takes connections from OpenBao, and has the roles in memberOf"
+        return f"{told} Check {why} (spec.vault.databases of the Tenant)."
+    if source.kv or source.grant:
+        return f"{told} Check that the secret still has every key that the binding names."
+    return told
 
 
 def _remains(seen: BindingSeen, around: Surroundings) -> bool:

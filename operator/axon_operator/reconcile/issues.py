@@ -6,7 +6,7 @@ which it is found.
 """
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,7 @@ def look_at_issues(
 
 
 def lingering(
-    bindings: Sequence[Issued], seen: IssuesSeen, now: datetime.datetime, *, confirmed: bool
+    bindings: Sequence[Issued], seen: IssuesSeen, now: datetime.datetime, *, confirmed: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """By binding: issues before the current one that are to stay good.
 
@@ -87,12 +87,13 @@ def lingering(
         bindings: those that are delivered.
         seen: what there is.
         now: the time.
-        confirmed: whether every pod serves the current ones.
+        confirmed: names of bindings of which every pod serves the current ones.
     """
     kept: dict[str, tuple[str, ...]] = {}
     for issued in bindings:
         engine = issue.engine_of(issued.spec.source)
-        if engine is None or (confirmed and may_go(issued.binding, issued.generation, now)):
+        current = issued.binding.name in confirmed
+        if engine is None or (current and may_go(issued.binding, issued.generation, now)):
             continue
         series = issued.name.rpartition(".")[0] + "."
         older = tuple(n for n in seen.found.get(engine, ()) if n.startswith(series) and n != issued.name)
