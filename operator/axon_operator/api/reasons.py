@@ -33,7 +33,7 @@ class ConditionType(StrEnum):
     CREDENTIALS_READY = "CredentialsReady"
     """The set of credentials that the pods are to serve is published to them."""
     WITHDRAWN = "Withdrawn"
-    """What was issued and is no longer asked for has been revoked; there only until one more look has found nothing left."""
+    """What was issued and is no longer asked for has been revoked; there only until one more look has found nothing left. Of a binding: OpenBao is away, and since then the runtime has had no pods."""
     SESSIONS_ENDED = "SessionsEnded"
     """Everything that `spec.identity.logout` asks for has ended; there only while it asks for something."""
     DELIVERED = "Delivered"
@@ -44,11 +44,13 @@ class ConditionType(StrEnum):
     """OpenBao records every request; not part of Ready, and absent where the operator may not look."""
     ISOLATED = "Isolated"
     """A canary that keeps trying to cross into the tenant is refused; not part of Ready, and absent without it."""
+    CLEARED = "Cleared"
+    """OpenBao has nothing any more of bindings whose deletion ended without it; there only while it has, and not part of Ready."""
     DELETION_BLOCKED = "DeletionBlocked"
     """Deletion cannot go on; the message says what stops it."""
 
 
-FINDINGS = frozenset({ConditionType.AUDIT_READY, ConditionType.ISOLATED})
+FINDINGS = frozenset({ConditionType.AUDIT_READY, ConditionType.ISOLATED, ConditionType.CLEARED})
 """Conditions that say nothing about whether the object is as its spec wants it."""
 
 
@@ -81,6 +83,8 @@ class Reason(StrEnum):
     """What a lost Tenant of this name had was taken over, as the annotation `axonos.ai/adopt` says (Event)."""
     ABANDONED = "Abandoned"
     """A deletion has given this system up, as the annotation `axonos.ai/abandon` says (condition and Event)."""
+    LEFT_BEHIND = "LeftBehind"
+    """The deletion of a binding has ended while OpenBao was away; the operator takes back what is left there when OpenBao answers (condition and Event)."""
     ORPHAN_FOUND = "OrphanFound"
     """Something with the operator's mark belongs to no living object; it is removed later (Event)."""
     ORPHAN_REMOVED = "OrphanRemoved"

@@ -14,11 +14,13 @@ from axon_operator.domain import binding as bindings
 from axon_operator.domain.agent import CredentialFile
 from axon_operator.domain.binding import Surroundings
 from axon_operator.domain.issue import Told, credential_file, engine_of
-from axon_operator.domain.manifests import runtime_names
-from axon_operator.domain.names import KV_MOUNT
+from axon_operator.domain.leftover import ends_at
+from axon_operator.domain.manifests import conditions_of, runtime_names
+from axon_operator.domain.names import KV_MOUNT, RuntimeNames
 from axon_operator.domain.platform import Platform
-from axon_operator.domain.resources import BINDING, CONFIG_MAP, JOB, POD, RUNTIME, Manifest, Ref
+from axon_operator.domain.resources import BINDING, CONFIG_MAP, DEPLOYMENT, JOB, POD, RUNTIME, TENANT, Manifest, Ref
 from axon_operator.domain.runtime import told_by
+from axon_operator.domain.runtime.pods import TOKEN_SECONDS
 from axon_operator.domain.runtime.vault import vault_policy_path
 from axon_operator.domain.values import seconds
 from axon_operator.reconcile.common import attempt, deleting, utc_now
@@ -31,6 +33,7 @@ from axon_operator.reconcile.views import (
     ask_for_grants,
     consumers,
     delivered,
+    has_ended,
     kv_secrets,
     published_revision,
     runtime_bindings,
@@ -75,11 +78,36 @@ class BindingSeen:
     """What OpenBao still has of it; looked at then."""
     served: tuple[Served, ...] | ReconcileError = ()
     """What each pod that counts as a consumer says of itself."""
+    idle: bool = False
+    """The runtime has no pods, and gets none before one of its passes has reached OpenBao."""
+    ends: datetime.datetime | None = None
+    """When nothing of it can be good any more, if the runtime stays idle; None if it is not known since when it is."""
 
     @property
     def withdrawn(self) -> bool:
         """Whether the credential is to be taken back."""
         return self.deleting or self.spec.revoked or self.ended
+
+    @property
+    def outage(self) -> ReconcileError | None:
+        """Why it cannot be seen what OpenBao has of it."""
+        asked = (self.found, self.policy, self.issues)
+        return next((error for error in asked if isinstance(error, ReconcileError)), None)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether OpenBao is away while it is being deleted."""
+        return self.deleting and self.outage is not None and self.outage.reason is Reason.VAULT_UNAVAILABLE
+
+    @property
+    def waits_for_its_end(self) -> bool:
+        """Whether its deletion need not wait for OpenBao without end, because nobody holds it or can get it."""
+        return self.is_away and self.idle
+
+    @property
+    def outlived(self) -> bool:
+        """Whether it has come to its end without OpenBao; what is left there is told by the Tenant."""
+        return self.waits_for_its_end and self.ends is not None and self.now >= self.ends
 
     @property
     def ended(self) -> bool:
@@ -123,7 +151,19 @@ class BindingReconciler:
         job = kubernetes.get(Ref(JOB, namespace, names.principal))
         pods = kubernetes.referring(POD, namespace, names.runtime) if ask_for_grants(seen.candidates) else ()
         around = surroundings(names, spec, tenant, seen.candidates, self._platform, job=job, pods=pods)
-        return self._with_delivery(replace(seen, around=around), around, ask=ask)
+        seen = self._with_delivery(replace(seen, around=around), around, ask=ask)
+        return self._with_end(seen, names, job, live) if seen.deleting else seen
+
+    def _with_end(self, seen: BindingSeen, names: RuntimeNames, job: Manifest | None, live: Manifest) -> BindingSeen:
+        """Whether anybody can hold it, and until when, if OpenBao stays away."""
+        kubernetes = self._to.kubernetes
+        deployment = kubernetes.get(Ref(DEPLOYMENT, names.namespace, names.principal))
+        pods = kubernetes.referring(POD, names.namespace, names.runtime)
+        since = _withdrawn_since(live)
+        config = kubernetes.get(Ref(CONFIG_MAP, names.namespace, names.principal))
+        login = ((config or {}).get("data") or {}).get("login-ttl")
+        ends = since and ends_at(since, login, TOKEN_SECONDS)
+        return replace(seen, idle=not pods and _stands_still(deployment, job), ends=ends)
 
     def _with_delivery(self, seen: BindingSeen, around: Surroundings, *, ask: bool) -> BindingSeen:
         """What is published to the pods, and what they have taken over."""
@@ -164,7 +204,9 @@ class BindingReconciler:
         if problem is None and not seen.deleting:
             reason, message = _settled(seen)
             return Plan((Stage(ConditionType.DELIVERED, reason=reason, message=message),))
-        return Plan((Stage(ConditionType.DELIVERED, problem=problem),))
+        if seen.waits_for_its_end and problem is not None:
+            return Plan((Stage(ConditionType.DELIVERED, problem=problem), _last_wait(seen)))
+        return Plan((Stage(ConditionType.DELIVERED, problem=problem, remedy=_REMEDY if seen.is_away else ""),))
 
     def status(self, seen: BindingSeen, outcome: Outcome) -> dict[str, Any]:  # noqa: ARG002 - the Protocol's
         """Revision and consumers, as far as they are known."""
@@ -183,6 +225,8 @@ class BindingReconciler:
 
         What was asked for is remembered in the status, which is not written while pods cannot be asked.
         """
+        if seen.outlived and seen.tenant is not None:
+            return (Ref(TENANT, "", seen.tenant.names.tenant), Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name))
         wanted = self._revision(seen)
         changed = wanted not in {None, seen.reported, agent.revision_of(seen.published)} and "revision" in self.status(
             seen, outcome
@@ -246,9 +290,10 @@ class BindingReconciler:
             return None
         if seen.around is None or seen.runtime is None:
             return None
-        for unknown in (seen.found, seen.policy, seen.issues):
-            if isinstance(unknown, ReconcileError):
-                return _blocked(unknown)
+        if seen.outlived:
+            return None
+        if seen.outage is not None:
+            return _blocked(seen.outage)
         if deleting(seen.runtime):
             # its pods end before it takes anything back, so there is nobody left who could serve something else
             return self._still_good(seen, seen.around)
@@ -372,6 +417,35 @@ def _times(seen: BindingSeen, served: Sequence[Served]) -> dict[str, str]:
     ended = datetime.datetime.fromtimestamp(min(ends), datetime.UTC) if ends else None
     times = {"rotatedAt": current.made, "nextRotation": due, "expiresAt": ended}
     return {name: rotation.stamp(at) for name, at in times.items() if at}
+
+
+def _withdrawn_since(live: Manifest) -> datetime.datetime | None:
+    """Since when it was seen that nobody holds it; a pass that sees anything else takes the condition away."""
+    told = (c for c in conditions_of(live) if c["type"] == ConditionType.WITHDRAWN and c["status"] == "False")
+    return next((datetime.datetime.fromisoformat(c["lastTransitionTime"]) for c in told), None)
+
+
+def _stands_still(deployment: Manifest | None, job: Manifest | None) -> bool:
+    """Whether nothing in Kubernetes makes pods; more are asked for only after OpenBao has been set right."""
+    if deployment is not None:
+        told, current = deployment.get("status") or {}, deployment["metadata"].get("generation")
+        if (
+            deployment["spec"].get("replicas", 1)
+            or told.get("replicas", 0)
+            or told.get("observedGeneration") != current
+        ):
+            return False
+    return job is None or has_ended(job) or bool(job["spec"].get("suspend"))
+
+
+def _last_wait(seen: BindingSeen) -> Stage:
+    """Tells, and remembers by its condition, since when nobody holds it."""
+    when = f" at {rotation.stamp(seen.ends)}" if seen.ends else " a day and a login later"
+    message = f"The runtime has no pods, so nobody holds it. If OpenBao stays away, the deletion ends{when}."
+    return Stage(ConditionType.WITHDRAWN, problem=Waiting(Reason.VAULT_UNAVAILABLE, message, after=60))
+
+
+_REMEDY = "To let the deletion end without OpenBao, suspend the runtime (spec.suspended): it ends a day and a login after the last pod, when nothing of it can be good any more."
 
 
 def _wants_pods(seen: BindingSeen) -> bool:

@@ -35,6 +35,8 @@ class TenantView:
     ready: bool
     """The namespace's guards are in place."""
     deleting: bool
+    left: bool = False
+    """It says that bindings are gone of which OpenBao still has something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
         spec=spec,
         profile=profile_of(kubernetes, spec),
         ready=any(c["type"] == ConditionType.NAMESPACE_READY and c["status"] == "True" for c in conditions),
+        left=any(c["type"] == ConditionType.CLEARED for c in conditions),
         deleting=deleting(live),
     )
 

@@ -53,6 +53,8 @@ class RuntimeSeen:
     client: Mapping[str, Any] | ReconcileError | Assumed | None
     short: bool
     """As its status said before: the tenant's quota has no room for its pods."""
+    left: tuple[str, ...]
+    """Bindings that its ConfigMap tells of, and that are gone: OpenBao was away when their deletion ended."""
     unmarked: bool
     """The Tenant of this namespace lives, and the namespace does not carry its mark."""
 
