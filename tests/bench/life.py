@@ -143,7 +143,7 @@ class Controllers:
                 r,
                 to,
                 resync=_RESYNC,
-                now=lambda: datetime.datetime.now(datetime.UTC),
+                now=life.clock,
                 report=_raise,
                 audit=lambda *_: None,
                 # nothing that looks settled is looked at again soon: the worst case

@@ -360,18 +360,20 @@ def test_a_value_that_no_variable_can_hold_is_not_delivered(house: House, tenant
     body = {"source": samples.kv("app/odd"), "delivery": variable("ODD", "key")}
     house.cluster.kubectl.apply(samples.binding(house.tenant, "odd", runtimeRef={"name": "odd"}, **body))
     house.edit(runtime_ref(house.tenant, "odd"), replicas=1)
-    told = house.cluster.wait_condition(ref, "Ready", "False")
-    print(told["reason"], told["message"])
     until_true("its pod is there", lambda: len(house.cluster.pods(house.tenant, "odd")) == 1)
     (waiting,) = house.cluster.pods(house.tenant, "odd")
     name = waiting["metadata"]["name"]
 
     def said() -> None:
         logs = house.cluster.kubectl.run("-n", f"axon-{house.tenant}", "logs", name, "-c", "credentials").output
-        if "single quote" not in logs:
+        if "values that do not fit: env/odd" not in logs:
             raise Unmet(logs[-500:])
+        told = house.cluster.condition(ref, "Ready")
+        if (told["status"], told["reason"]) != ("False", "ValueUnusable"):
+            raise Unmet(f"{told['reason']}: {told['message']}")
+        assert "1 of 1 pods have a value of key key that no environment variable can hold" in told["message"]
 
-    until("the sidecar says what is wrong", said)
+    until("sidecar and binding say what is wrong", said)
     stays("no workload", lambda: not _workload_runs(house, "odd"), seconds=5)
     house.cluster.write_secret(house.tenant, "app/odd", key="plain")
     house.cluster.wait_ready(ref)

@@ -167,7 +167,7 @@ class EnvDelivery(ApiModel):
     variables: list[Variable] = Field(
         description=(
             "The variables. The kubelet reads them from a file in which no value can hold a single quote: a credential"
-            " with one is not delivered, and the log of the pod's container credentials says so."
+            " with one is not delivered, and the binding says ValueUnusable."
         ),
         min_length=1,
         max_length=32,
@@ -328,7 +328,7 @@ class SecretBindingSpec(ApiModel):
 class Consumers(ApiModel):
     """How far the delivery has come."""
 
-    ready: int = Field(description="Pods that serve the current revision.", ge=0)
+    ready: int = Field(description="Pods that serve the binding as it is in the current revision.", ge=0)
     total: int = Field(description="Pods of the runtime that run, or may hold files.", ge=0)
 
 

@@ -5,10 +5,11 @@ back is refused by OpenBao at once; this is what makes it leave the pods, too. O
 may write as many grants as they like.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
+from axon_operator.api.reasons import Reason
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import ReconcileError
 from axon_operator.backends.kubernetes.port import Kubernetes
@@ -45,15 +46,18 @@ class GrantWatch(Rounds):
         self._changed = changed
         self._seen: dict[Ref, Found] = {}
         """By runtime."""
+        self._failing: frozenset[Reason] = frozenset()
+        """Why runtimes could not be looked at in the last round."""
 
     def _round(self) -> None:
         """One look at each runtime; one that cannot be looked at is left for the next round."""
         before, self._seen = self._seen, {}
+        failures: dict[Ref, ReconcileError] = {}
         for runtime, asking in self._asked_for():
             try:
                 there = self._look(runtime, asking)
             except ReconcileError as error:
-                log.warning("grants not looked at", runtime=str(runtime), reason=error.reason, message=error.message)
+                failures[runtime] = error
                 there = before.get(runtime, {})
             self._seen[runtime] = there
             # also at first sight: it may have changed while nobody looked
@@ -61,6 +65,23 @@ class GrantWatch(Rounds):
                 self._changed(runtime)
                 for binding in asking:
                     self._changed(Ref(BINDING, runtime.namespace, binding.name))
+        self._tell(failures)
+
+    def _tell(self, failures: Mapping[Ref, ReconcileError]) -> None:
+        """A line for each reason, when it begins and when it is over: an outage is no news in every round."""
+        before, self._failing = self._failing, frozenset(error.reason for error in failures.values())
+        for reason in sorted(self._failing - before):
+            concerned = [(runtime, error) for runtime, error in failures.items() if error.reason is reason]
+            first, error = concerned[0]
+            log.warning(
+                "grants not looked at",
+                reason=reason,
+                message=error.message,
+                runtime=str(first),
+                runtimes=len(concerned),
+            )
+        for reason in sorted(before - self._failing):
+            log.info("grants looked at again", reason=reason)
 
     def _asked_for(self) -> Iterator[tuple[Ref, tuple[Binding, ...]]]:
         """Runtimes, each with its bindings that name a grant."""

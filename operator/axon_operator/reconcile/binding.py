@@ -1,23 +1,26 @@
 """SecretBinding: reports what became of it. Its effects are made by its runtime, the single writer."""
 
 import datetime
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
-from axon_operator.api.secretbinding import SecretBindingSpec, Source
+from axon_operator.api.secretbinding import Delivery, SecretBindingSpec, Source
 from axon_operator.api.workflowruntime import WorkflowRuntimeSpec
 from axon_operator.backends.errors import ReconcileError, Terminal, Transient, Waiting
 from axon_operator.domain import agent, rotation
 from axon_operator.domain import binding as bindings
+from axon_operator.domain.agent import CredentialFile
 from axon_operator.domain.binding import Surroundings
 from axon_operator.domain.issue import Engine, Told, credential_file, engines_of
-from axon_operator.domain.manifests import runtime_names
-from axon_operator.domain.names import KV_MOUNT
+from axon_operator.domain.leftover import ends_at
+from axon_operator.domain.manifests import conditions_of, runtime_names
+from axon_operator.domain.names import KV_MOUNT, RuntimeNames
 from axon_operator.domain.platform import Platform
-from axon_operator.domain.resources import BINDING, CONFIG_MAP, JOB, POD, RUNTIME, Manifest, Ref
+from axon_operator.domain.resources import BINDING, CONFIG_MAP, DEPLOYMENT, JOB, POD, RUNTIME, TENANT, Manifest, Ref
 from axon_operator.domain.runtime import told_by
+from axon_operator.domain.runtime.pods import TOKEN_SECONDS
 from axon_operator.domain.runtime.vault import vault_policy_path
 from axon_operator.domain.values import seconds
 from axon_operator.reconcile.common import attempt, deleting, utc_now
@@ -30,6 +33,7 @@ from axon_operator.reconcile.views import (
     ask_for_grants,
     consumers,
     delivered,
+    has_ended,
     kept_secrets,
     published_revision,
     runtime_bindings,
@@ -74,6 +78,10 @@ class BindingSeen:
     """What OpenBao still has of it; looked at then, and where it is an account that OpenBao keeps."""
     served: tuple[Served, ...] | ReconcileError = ()
     """What each pod that counts as a consumer says of itself."""
+    idle: bool = False
+    """The runtime has no pods, and gets none before one of its passes has reached OpenBao."""
+    ends: datetime.datetime | None = None
+    """When nothing of it can be good any more, if the runtime stays idle; None if it is not known since when it is."""
 
     @property
     def withdrawn(self) -> bool:
@@ -84,6 +92,33 @@ class BindingSeen:
     def leased(self) -> bool:
         """Whether OpenBao ends the credential by itself."""
         return self.around is not None and bindings.is_leased(self.spec.source, self.around.databases)
+
+    @property
+    def outage(self) -> ReconcileError | None:
+        """Why it cannot be seen what OpenBao has of it."""
+        asked = (self.found, self.policy, self.issues)
+        return next((error for error in asked if isinstance(error, ReconcileError)), None)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether OpenBao is away while it is being deleted."""
+        return self.deleting and self.outage is not None and self.outage.reason is Reason.VAULT_UNAVAILABLE
+
+    @property
+    def ends_alone(self) -> bool:
+        """Whether it comes to an end though OpenBao is away; the password of an account that OpenBao keeps does not."""
+        kept = self.around is None or bindings.kept_role(self.spec.source, self.around.databases) is not None
+        return self.is_away and not kept
+
+    @property
+    def waits_for_its_end(self) -> bool:
+        """Whether its deletion need not wait for OpenBao without end, because nobody holds it or can get it."""
+        return self.ends_alone and self.idle
+
+    @property
+    def outlived(self) -> bool:
+        """Whether it has come to its end without OpenBao; what is left there is told by the Tenant."""
+        return self.waits_for_its_end and self.ends is not None and self.now >= self.ends
 
     @property
     def ended(self) -> bool:
@@ -127,7 +162,19 @@ class BindingReconciler:
         job = kubernetes.get(Ref(JOB, namespace, names.principal))
         pods = kubernetes.referring(POD, namespace, names.runtime) if ask_for_grants(seen.candidates) else ()
         around = surroundings(names, spec, tenant, seen.candidates, self._platform, job=job, pods=pods)
-        return self._with_delivery(replace(seen, around=around), around, ask=ask)
+        seen = self._with_delivery(replace(seen, around=around), around, ask=ask)
+        return self._with_end(seen, names, job, live) if seen.deleting else seen
+
+    def _with_end(self, seen: BindingSeen, names: RuntimeNames, job: Manifest | None, live: Manifest) -> BindingSeen:
+        """Whether anybody can hold it, and until when, if OpenBao stays away."""
+        kubernetes = self._to.kubernetes
+        deployment = kubernetes.get(Ref(DEPLOYMENT, names.namespace, names.principal))
+        pods = kubernetes.referring(POD, names.namespace, names.runtime)
+        since = _withdrawn_since(live)
+        config = kubernetes.get(Ref(CONFIG_MAP, names.namespace, names.principal))
+        login = ((config or {}).get("data") or {}).get("login-ttl")
+        ends = since and ends_at(since, login, TOKEN_SECONDS)
+        return replace(seen, idle=not pods and _stands_still(deployment, job), ends=ends)
 
     def _with_delivery(self, seen: BindingSeen, around: Surroundings, *, ask: bool) -> BindingSeen:
         """What is published to the pods, and what they have taken over."""
@@ -173,7 +220,9 @@ class BindingReconciler:
         if problem is None and not seen.deleting:
             reason, message = _settled(seen)
             return Plan((Stage(ConditionType.DELIVERED, reason=reason, message=message),))
-        return Plan((Stage(ConditionType.DELIVERED, problem=problem),))
+        if seen.waits_for_its_end and problem is not None:
+            return Plan((Stage(ConditionType.DELIVERED, problem=problem), _last_wait(seen)))
+        return Plan((Stage(ConditionType.DELIVERED, problem=problem, remedy=_REMEDY if seen.ends_alone else ""),))
 
     def status(self, seen: BindingSeen, outcome: Outcome) -> dict[str, Any]:  # noqa: ARG002 - the Protocol's
         """Revision and consumers, as far as they are known."""
@@ -183,7 +232,7 @@ class BindingReconciler:
         if revision is None or isinstance(seen.served, ReconcileError):
             return {}
         current = seen.published if agent.revision_of(seen.published) == revision else None
-        ready = sum(s.revision == current for s in seen.served) if current else 0
+        ready = sum(s.serves(current, self._place(seen)) for s in seen.served) if current else 0
         consumers = {"ready": ready, "total": len(seen.served)}
         return {"revision": revision, "consumers": consumers, **_times(seen, seen.served)}
 
@@ -192,20 +241,34 @@ class BindingReconciler:
 
         What was asked for is remembered in the status, which is not written while pods cannot be asked.
         """
+        if seen.outlived and seen.tenant is not None:
+            return (Ref(TENANT, "", seen.tenant.names.tenant), Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name))
         wanted = self._revision(seen)
         changed = wanted not in {None, seen.reported, agent.revision_of(seen.published)} and "revision" in self.status(
             seen, outcome
         )
         return (Ref(RUNTIME, seen.namespace, seen.spec.runtime_ref.name),) if changed else ()
 
-    def _revision(self, seen: BindingSeen) -> str | None:
-        """The set of files that the runtime's pods ought to serve now."""
+    def _files(self, seen: BindingSeen) -> Mapping[str, CredentialFile] | None:
+        """What the runtime's pods ought to serve now, by the names of bindings; None if that is not known."""
         if seen.around is None or isinstance(seen.found, ReconcileError):
             return None
         before = seen.told.generations
         # only the runtime's pass numbers generations; until it has published another one, it is waited for
         wanted = delivered(seen.candidates, seen.found, seen.around, before=before, highest={}, now=seen.now)
-        return agent.revision([credential_file(b) for b in wanted])
+        return {b.binding.name: credential_file(b) for b in wanted}
+
+    def _revision(self, seen: BindingSeen) -> str | None:
+        """The name of that set of files."""
+        files = self._files(seen)
+        return None if files is None else agent.revision(list(files.values()))
+
+    def _place(self, seen: BindingSeen) -> str | None:
+        """The binding's own file in that set; None if it has none, or if no pod tells of single files."""
+        if isinstance(seen.served, ReconcileError) or not any(s.partly for s in seen.served):
+            return None
+        own = (self._files(seen) or {}).get(seen.name)
+        return own.place if own else None
 
     def _not_delivered(self, seen: BindingSeen) -> ReconcileError | None:
         if seen.tenant is None:
@@ -243,9 +306,10 @@ class BindingReconciler:
             return None
         if seen.around is None or seen.runtime is None:
             return None
-        for unknown in (seen.found, seen.policy, seen.issues):
-            if isinstance(unknown, ReconcileError):
-                return _blocked(unknown)
+        if seen.outlived:
+            return None
+        if seen.outage is not None:
+            return _blocked(seen.outage)
         if deleting(seen.runtime):
             # its pods end before it takes anything back, so there is nobody left who could serve something else
             return self._still_good(seen, seen.around)
@@ -269,9 +333,20 @@ class BindingReconciler:
             return Waiting(Reason.PROGRESSING, "The runtime takes over the change (see its status).", after=1)
         if isinstance(seen.served, ReconcileError):
             return _ending(seen, seen.served) or seen.served
-        ready, total = sum(s.revision == seen.published for s in seen.served), len(seen.served)
+        return self._lacking(seen, seen.published, seen.served) if seen.published else None
+
+    def _lacking(self, seen: BindingSeen, published: str, pods: Sequence[Served]) -> ReconcileError | None:
+        """What keeps pods from serving the binding's own file; that of another binding is no concern of this one."""
+        place, total = self._place(seen), len(pods)
+        told = [s for s in pods if s.partly == published]
+        if unfit := sum(place in s.unfit for s in told):
+            return Waiting(Reason.VALUE_UNUSABLE, f"{unfit} of {total} pods {_unfit(seen.spec.delivery)}", after=5)
+        if absent := sum(place in s.absent for s in told):
+            return Waiting(Reason.NOT_FETCHED, f"{absent} of {total} pods {_absent(seen.spec.source)}", after=5)
+        ready = sum(s.serves(published, place) for s in pods)
         if ready < total:
-            return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {wanted}.", after=1)
+            revision = agent.revision_of(published)
+            return Waiting(Reason.PROGRESSING, f"{ready} of {total} pods serve revision {revision}.", after=1)
         return None
 
 
@@ -286,6 +361,34 @@ def _not_changed(seen: BindingSeen) -> ReconcileError | None:
     if noted is not None and noted < current.number:
         return Waiting(Reason.PROGRESSING, "Its password is being changed (see the runtime's status).", after=1)
     return None
+
+
+def _unfit(delivery: Delivery) -> str:
+    """What is wrong with the value that pods have, and what to change. Of the value no more than that is known."""
+    if delivery.proxy:
+        return (
+            f"have a value of key {delivery.proxy.key} that no header can carry unchanged: it is no text, is empty, has"
+            " a line break or another control character, or begins or ends with a space. Until it is another one, the"
+            " proxy adds what it had before. Change the value, or deliver it as a file (spec.delivery.file)."
+        )
+    keys = [v.key for v in delivery.env.variables] if delivery.env else []
+    which = f"a value of key {keys[0]}" if len(keys) == 1 else "a value of a key in spec.delivery.env"
+    return (
+        f"have {which} that no environment variable can hold: it has a single quote or a NUL character. Until it is"
+        " another one, pods that have begun keep what they had, and none begins. Change the value, or deliver it as a"
+        " file (spec.delivery.file)."
+    )
+
+
+def _absent(source: Source) -> str:
+    """That pods do not get it, and where to look."""
+    told = "do not get it from OpenBao; the log of their container credentials has OpenBao's answer."
+    if source.database:
+        why = "that the database takes connections from OpenBao, and has the roles in memberOf"
+        return f"{told} Check {why} (spec.vault.databases of the Tenant)."
+    if source.kv or source.grant:
+        return f"{told} Check that the secret still has every key that the binding names."
+    return told
 
 
 def _remains(seen: BindingSeen, around: Surroundings) -> bool:
@@ -343,6 +446,35 @@ def _times(seen: BindingSeen, served: Sequence[Served]) -> dict[str, str]:
     ended = datetime.datetime.fromtimestamp(min(ends), datetime.UTC) if ends else None
     times = {"rotatedAt": current.made, "nextRotation": due, "expiresAt": ended}
     return {name: rotation.stamp(at) for name, at in times.items() if at}
+
+
+def _withdrawn_since(live: Manifest) -> datetime.datetime | None:
+    """Since when it was seen that nobody holds it; a pass that sees anything else takes the condition away."""
+    told = (c for c in conditions_of(live) if c["type"] == ConditionType.WITHDRAWN and c["status"] == "False")
+    return next((datetime.datetime.fromisoformat(c["lastTransitionTime"]) for c in told), None)
+
+
+def _stands_still(deployment: Manifest | None, job: Manifest | None) -> bool:
+    """Whether nothing in Kubernetes makes pods; more are asked for only after OpenBao has been set right."""
+    if deployment is not None:
+        told, current = deployment.get("status") or {}, deployment["metadata"].get("generation")
+        if (
+            deployment["spec"].get("replicas", 1)
+            or told.get("replicas", 0)
+            or told.get("observedGeneration") != current
+        ):
+            return False
+    return job is None or has_ended(job) or bool(job["spec"].get("suspend"))
+
+
+def _last_wait(seen: BindingSeen) -> Stage:
+    """Tells, and remembers by its condition, since when nobody holds it."""
+    when = f" at {rotation.stamp(seen.ends)}" if seen.ends else " a day and a login later"
+    message = f"The runtime has no pods, so nobody holds it. If OpenBao stays away, the deletion ends{when}."
+    return Stage(ConditionType.WITHDRAWN, problem=Waiting(Reason.VAULT_UNAVAILABLE, message, after=60))
+
+
+_REMEDY = "To let the deletion end without OpenBao, suspend the runtime (spec.suspended): it ends a day and a login after the last pod, when nothing of it can be good any more."
 
 
 def _wants_pods(seen: BindingSeen) -> bool:

@@ -7,7 +7,7 @@ the one of before goes when that was done.
 """
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,7 @@ def look_at_issues(
 
 
 def lingering(
-    bindings: Sequence[Issued], seen: IssuesSeen, now: datetime.datetime, *, confirmed: bool
+    bindings: Sequence[Issued], seen: IssuesSeen, now: datetime.datetime, *, confirmed: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """By binding: issues before the current one that are to stay good.
 
@@ -101,12 +101,12 @@ def lingering(
         bindings: those that are delivered.
         seen: what there is.
         now: the time.
-        confirmed: whether every pod serves the current ones.
+        confirmed: names of bindings of which every pod serves the current ones.
     """
     stay: dict[str, tuple[str, ...]] = {}
     for issued in bindings:
         older = _others(issued, seen)
-        over = confirmed and may_go(issued.binding, issued.generation, now)
+        over = issued.binding.name in confirmed and may_go(issued.binding, issued.generation, now)
         if issued.engine is Engine.KEPT:
             # its note goes when there is that of the next: then the password was changed
             over = issued.name in seen.found.get(Engine.KEPT, ())

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
@@ -36,6 +36,8 @@ class TenantView:
     ready: bool
     """The namespace's guards are in place."""
     deleting: bool
+    left: bool = False
+    """It says that bindings are gone of which OpenBao still has something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,24 @@ class Served:
     """The published name of the set of files that it serves; None before the first."""
     expires: int | None = None
     """Unix time at which the first of its credentials ends, if it gets no other one."""
+    partly: str | None = None
+    """The published name of the set of which it serves all but the files below."""
+    unfit: frozenset[str] = frozenset()
+    """Files whose values do not fit where they are to be delivered."""
+    absent: frozenset[str] = frozenset()
+    """Files that it does not get from OpenBao."""
+
+    def serves(self, published: str, place: str | None = None) -> bool:
+        """Whether it serves a file of that set, or without a file: has let go of all that is not in the set."""
+        if self.partly == published:
+            return place not in self.unfit | self.absent
+        return self.revision == published
 
 
 _DIGITS = 12
 """More than a Unix time in seconds has, for as long as anybody cares."""
+_LONGEST = 8192
+"""Of a list of files; the sidecar tells no longer one."""
 
 
 def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
@@ -65,6 +81,7 @@ def tenant_view(kubernetes: Kubernetes, namespace: str) -> TenantView | None:
         spec=spec,
         profile=profile_of(kubernetes, spec),
         ready=any(c["type"] == ConditionType.NAMESPACE_READY and c["status"] == "True" for c in conditions),
+        left=any(c["type"] == ConditionType.CLEARED for c in conditions),
         deleting=deleting(live),
     )
 
@@ -238,11 +255,29 @@ def consumers(kubernetes: Kubernetes, namespace: str, runtime: str) -> tuple[Man
 def served(vault: Vault, names: RuntimeNames, tenant: TenantNames, pods: Sequence[Manifest]) -> tuple[Served, ...]:
     """What each pod has recorded."""
     records = (vault.read(served_path(names, tenant, pod["metadata"]["uid"])) or {} for pod in pods)
-    return tuple(Served(record.get("revision"), _number(record.get("expires"))) for record in records)
+    return tuple(_served(record) for record in records)
+
+
+def _served(record: Mapping[str, Any]) -> Served:
+    """A pod writes its record itself, so it can hold anything: what makes no sense tells nothing good of the pod.
+
+    No text of it is ever shown; of the names of files only those count that the operator knows.
+    """
+    told = Served(record.get("revision"), _number(record.get("expires")))
+    partly, unfit, absent = record.get("partly"), _files(record.get("unfit")), _files(record.get("absent"))
+    if partly is None:
+        return told
+    if not isinstance(partly, str) or unfit is None or absent is None:
+        return Served(None, told.expires)
+    return replace(told, partly=partly, unfit=unfit, absent=absent)
+
+
+def _files(text: Any) -> frozenset[str] | None:
+    """None for what is no list of files."""
+    return frozenset(text.split(",")) if isinstance(text, str) and len(text) <= _LONGEST else None
 
 
 def _number(text: Any) -> int | None:
-    """A pod writes its record itself, so it can hold anything."""
     return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < _DIGITS else None
 
 

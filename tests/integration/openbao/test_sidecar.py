@@ -18,10 +18,12 @@ from typing import Any, Final
 
 import pytest
 
+from axon_operator.api.secretbinding import EnvDelivery
 from axon_operator.backends.vault.adapter import OpenBao, OpenBaoSettings
 from axon_operator.domain import agent
-from axon_operator.domain.agent import CredentialFile, Folder
+from axon_operator.domain.agent import CredentialFile, Folder, templates
 from axon_operator.domain.names import TenantNames
+from axon_operator.domain.proxy import Route, secret_template
 from axon_operator.domain.runtime.vault import vault_role
 from axon_testbed import pins, tools
 from axon_testbed.layout import Layout
@@ -390,8 +392,54 @@ def test_a_credential_that_cannot_be_had_holds_up_no_other_and_costs_no_account(
     time.sleep(20)
     assert pod.user() == user
     assert place.accounts() == 1
-    assert pod.record() is None
+    record = pod.record() or {}
+    assert record["expires"].isdecimal()
+    told = {name: text for name, text in record.items() if name != "expires"}
+    assert told == {"revision": "", "partly": "r1", "unfit": "", "absent": "secrets/a"}
     assert not (pod.work / ".started").exists()
+
+
+HEADER: Final = Route("odd", "api.example", 443, 9001, "authorization", "", "org/billing/odd#key")
+
+
+@pytest.mark.parametrize(
+    ("value", "unfit"),
+    [
+        ("c4n4ry's", "env/odd"),
+        ("c4n4ry\x00", f"env/odd,proxy/{HEADER.file}"),
+        ("c4n4ry\nof two lines", f"proxy/{HEADER.file}"),
+        ("", f"proxy/{HEADER.file}"),
+        (" c4n4ry", f"proxy/{HEADER.file}"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_on_record_by_its_file_and_never_itself(
+    pod: Pod, place: Place, value: str, unfit: str
+) -> None:
+    """The record tells what the operator makes the binding's status of, and the next value clears it."""
+    (pod.out / "proxy").mkdir()
+    fetch = templates.kv("org/billing/odd", ("key",))
+    variable = EnvDelivery.model_validate({"variables": [{"name": "ODD", "key": "key"}]})
+    files = {
+        "env/odd": fetch.around(templates.env_text(variable)),
+        f"proxy/{HEADER.file}": fetch.around(secret_template(HEADER, 'index $d "key"')),
+        "secrets/odd": fetch.around('{{ index $d "key" }}'),
+    }
+    place.write("kv/data/org/billing/odd", {"data": {"key": value}})
+    pod.configure("r1", files)
+    pod.start()
+    began = time.monotonic()
+    until(pod.record)
+    assert time.monotonic() - began > 9
+    assert pod.record() == {"revision": "", "expires": "", "partly": "r1", "unfit": unfit, "absent": ""}
+    assert pod.path("secrets/odd").read_text() == value
+    assert [pod.path(file).exists() for file in unfit.split(",")] == [False] * len(unfit.split(","))
+    assert not (pod.work / ".started").exists()
+    until(lambda: f"values that do not fit: {unfit}" in pod.log.read_text())
+    assert "c4n4ry" not in pod.log.read_text()
+    place.write("kv/data/org/billing/odd", {"data": {"key": "plain $(text)"}})
+    until(lambda: pod.record() == {"revision": "r1", "expires": ""}, 40)
+    assert pod.path("env/odd").read_text() == "ODD='plain $(text)'\n"
+    assert (pod.work / ".started").exists()
 
 
 def test_neither_token_nor_password_nor_lease_is_in_the_log_or_in_the_workloads_folders(pod: Pod, place: Place) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from axon_operator.domain.names import RuntimeNames
-from axon_operator.domain.resources import BINDING, CONFIG_MAP, DEPLOYMENT, RUNTIME, Manifest, Ref
+from axon_operator.domain.resources import BINDING, CONFIG_MAP, DEPLOYMENT, RUNTIME, TENANT, Manifest, Ref
 from axon_operator.domain.runtime import VAULT_AUDIENCE
 from bench.bed import Bed
 from bench.life import Life
@@ -236,6 +236,14 @@ class House:
     def runtime_says(self, name: str = "agent") -> dict[str, tuple[str, str, str]]:
         """Its conditions."""
         return conditions(self.tenant.kube.get(Ref(RUNTIME, self.tenant.names.namespace, name)))
+
+    def tenant_says(self) -> dict[str, tuple[str, str, str]]:
+        """Its conditions."""
+        return conditions(self.tenant.kube.get(Ref(TENANT, "", self.tenant.names.tenant)))
+
+    def ref(self, binding: str) -> Ref:
+        """Where a binding is in Kubernetes."""
+        return Ref(BINDING, self.tenant.names.namespace, binding)
 
     def revision(self, runtime: str = "agent") -> str:
         """What the runtime is now, as Alice is told."""

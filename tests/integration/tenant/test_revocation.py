@@ -26,6 +26,7 @@ from integration.tenant.test_realm_providers import refuses
 from servers.postgres import Postgres
 
 NewHouse = Callable[[], House]
+DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +359,49 @@ def test_an_openbao_that_is_away_is_told_and_everything_dies_when_it_is_back(hou
         assert house.issues(source) == []
         house.edit(source, revoked=False)
     house.settle()
+
+
+def test_a_deletion_ends_without_openbao_when_nobody_can_hold_it_and_the_tenant_remembers_it(
+    new_house: NewHouse,
+) -> None:
+    """Not while pods could hold it; and all of it is dead when OpenBao is back, without anybody's doing."""
+    house = new_house()
+    pod = house.pod()
+    deleted = ("database", "pki", "generated", "kv")
+    olds = {source: held(house, source, pod) for source in deleted}
+    with house.without_openbao():
+        for source in deleted:
+            house.tenant.delete(BINDING, source)
+        refuses(house.tenant, "VaultUnavailable")
+        house.wait(10 * DAY)
+        refuses(house.tenant, "VaultUnavailable")
+        status, reason, message = house.binding("database")["DeletionBlocked"]
+        print("with pods:", reason, message)
+        assert "suspend the runtime" in message
+
+        house.tenant.edit(RUNTIME, "agent", {"suspended": True})
+        refuses(house.tenant, "the deletion ends at")
+        house.wait(DAY)
+        refuses(house.tenant, "the deletion ends at")
+        print("without pods:", house.binding("database")["Withdrawn"])
+        house.wait(DAY)
+        until(lambda: "Cleared" in house.tenant_says(), lambda: refuses(house.tenant, "VaultUnavailable"))
+        until(lambda: not house.tenant.kube.find(house.ref("kv")), lambda: refuses(house.tenant, "VaultUnavailable"))
+        refuses(house.tenant, "VaultUnavailable")
+        left = [source for source in deleted if house.tenant.kube.find(house.ref(source))]
+        assert left == []
+        status, reason, message = house.tenant_says()["Cleared"]
+        print("the Tenant:", status, reason, message)
+        assert (status, reason) == ("False", "LeftBehind")
+        assert all(f"{source} of agent" in message for source in deleted)
+        # nobody has revoked anything yet
+        assert not any(olds[source].dead for source in ("database", "pki", "generated"))
+    took = seconds_until(lambda: all(olds[s].dead for s in ("database", "pki", "generated")), house.settle)
+    print(f"OpenBao back: dead after {took:.2f} s")
+    house.settle()
+    assert "Cleared" not in house.tenant_says()
+    assert [source for source in deleted if house.issues(source)] == []
+    assert [source for source in deleted if not olds[source].refused(pod)] == []
 
 
 def test_a_role_that_the_database_does_not_have_makes_no_account(house: House) -> None:

@@ -17,8 +17,8 @@ POD = "00000000-0000-4000-8000-000000000001"
 RECORD = f"write runtime-status/rt/{POD}"
 
 BAO = r"""#!/bin/sh
-# $STEER: away (OpenBao gives no answer), taken (tokens that are not good), leased and missing (files),
-# login, render and exit (what the agent is to do now)
+# $STEER: away (OpenBao gives no answer), mute (it gives the agent no login), taken (tokens that are not good), leased and missing (files),
+# empty (files whose values do not fit), login, render and exit (what the agent is to do now)
 login() { echo >>"$STEER/logins"; printf 'token-%s' "$(wc -l <"$STEER/logins")" >"$WORK/.tokens/h"
   mv "$WORK/.tokens/h" "$WORK/.tokens/held"; }
 render() { read -r revision <"$CONFIG/..data/revision"
@@ -28,11 +28,13 @@ render() { read -r revision <"$CONFIG/..data/revision"
     ttl=$(sed -n "s|^$file ||p" "$STEER/leased")
     [ -z "$ttl" ] || printf '%s' "$ttl" >"$WORK/$revision/${file%/*}/.${file#*/}.ttl"
     [ -n "$ttl" ] && value=of-$(cat "$WORK/.tokens/held")-$(date +%N) || value=value
-    echo "$value" >"$WORK/h"; mv "$WORK/h" "$WORK/$revision/$file"
+    if grep -qx "$file" "$STEER/empty"; then : >"$WORK/h"; else echo "$value" >"$WORK/h"; fi
+    mv "$WORK/h" "$WORK/$revision/$file"
   done <"$WORK/files"; }
 case "$*" in
   agent*) echo agent >>"$CALLS"
     trap 'exit 0' TERM
+    while [ -e "$STEER/mute" ]; do /bin/sleep 0.02; done
     login; render
     while /bin/sleep 0.02; do
       for order in login render exit; do [ ! -e "$STEER/$order" ] || { rm "$STEER/$order"; $order; }; done
@@ -57,7 +59,7 @@ class Sidecar:
         self.calls = root / "calls"
         for folder in (self.config, self.out / "secrets", self.out / "env", self.work, self.steer, root / "bin"):
             folder.mkdir(parents=True)
-        for file in (self.calls, *(self.steer / n for n in ("taken", "leased", "missing"))):
+        for file in (self.calls, *(self.steer / n for n in ("taken", "leased", "missing", "empty"))):
             file.touch()
         for name, text in {"bao": BAO, "sleep": SLEEP}.items():
             (root / "bin" / name).write_text(text)
@@ -219,8 +221,7 @@ def test_a_credential_that_cannot_be_had_holds_up_no_other(sidecar: Sidecar) -> 
     sidecar.order("missing", "secrets/a\n")
     sidecar.configure(files="secrets/a\nsecrets/b")
     until(lambda: sidecar.published("secrets/b") == "value")
-    time.sleep(0.3)
-    assert sidecar.records() == []
+    until(lambda: len(sidecar.records()) == 1)
     assert not (sidecar.work / ".started").exists()
 
 
@@ -298,6 +299,67 @@ def test_an_agent_whose_token_was_taken_logs_in_again(sidecar: Sidecar) -> None:
     until(lambda: (sidecar.published("secrets/db.json") or "").startswith("of-token-2"))
     until(lambda: not (sidecar.work / ".tokens" / "1").exists())
     assert sidecar.ended() == ["own"]
+
+
+@pytest.mark.parametrize("file", ["env/odd", "proxy/odd.json"])
+def test_a_value_that_does_not_fit_is_told_by_its_files_name_and_cleared_when_it_is_mended(
+    sidecar: Sidecar, file: str
+) -> None:
+    (sidecar.out / "proxy").mkdir()
+    sidecar.order("empty", f"{file}\n")
+    sidecar.configure(files=f"{file}\nsecrets/a")
+    begun = time.monotonic()
+    until(lambda: len(sidecar.records()) == 1)
+    assert time.monotonic() - begun > 10 * SECOND
+    assert sidecar.records() == [f"revision= expires= partly=r1 unfit={file} absent="]
+    assert sidecar.published("secrets/a") == "value"
+    assert sidecar.published(file) is None
+    assert not (sidecar.work / ".started").exists()
+    time.sleep(50 * SECOND)
+    assert len(sidecar.records()) == 1
+    sidecar.order("empty")
+    sidecar.order("render")
+    until(lambda: sidecar.records()[-1] == "revision=r1 expires=")
+    assert len(sidecar.records()) == 2
+    assert (sidecar.work / ".started").exists()
+
+
+def test_a_value_that_fits_no_more_is_told_and_the_one_before_stays(sidecar: Sidecar) -> None:
+    sidecar.configure(files="env/odd\nsecrets/a")
+    until(lambda: sidecar.records() == ["revision=r1 expires="])
+    sidecar.order("empty", "env/odd\n")
+    sidecar.order("render")
+    until(lambda: len(sidecar.records()) == 2)
+    assert sidecar.records()[1] == "revision=r1 expires= partly=r1 unfit=env/odd absent="
+    assert sidecar.published("env/odd") == "value"
+
+
+def test_what_is_not_to_be_had_is_told_beside_what_does_not_fit(sidecar: Sidecar) -> None:
+    sidecar.order("empty", "env/odd\nenv/odder\nsecrets/raw\n")
+    sidecar.order("missing", "env/none\nsecrets/none\n")
+    sidecar.configure(files="env/none\nenv/odd\nenv/odder\nsecrets/none\nsecrets/raw")
+    until(lambda: len(sidecar.records()) == 1)
+    assert sidecar.records() == ["revision= expires= partly=r1 unfit=env/odd,env/odder absent=env/none,secrets/none"]
+    assert sidecar.published("secrets/raw") == ""
+
+
+def test_nothing_is_told_of_single_files_while_the_agent_has_no_login(sidecar: Sidecar) -> None:
+    (sidecar.steer / "mute").touch()
+    sidecar.configure(files="secrets/a")
+    until(lambda: len(sidecar.asked("agent")) == 1)
+    time.sleep(50 * SECOND)
+    assert sidecar.records() == []
+    (sidecar.steer / "mute").unlink()
+    until(lambda: sidecar.records() == ["revision=r1 expires="])
+
+
+def test_too_many_files_to_be_told_are_not_told(sidecar: Sidecar) -> None:
+    names = [f"secrets/{number}-{'x' * 90}" for number in range(100)]
+    sidecar.order("missing", "".join(f"{name}\n" for name in names))
+    sidecar.configure(files="\n".join([*names, "secrets/a"]))
+    until(lambda: sidecar.published("secrets/a") == "value")
+    time.sleep(50 * SECOND)
+    assert sidecar.records() == []
 
 
 # --- tokens

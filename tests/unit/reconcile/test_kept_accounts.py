@@ -11,6 +11,7 @@ from axon_operator.domain.resources import RUNTIME, Ref, VaultPath
 from axon_operator.reconcile.runtime import RuntimeReconciler
 
 from .test_issue_passes import CONFIG, SOURCES, Scene, binding, run
+from .test_leftovers import DAY, away, conditions, suspend
 from .test_passes import ACME, AGENT, NAMES, PLATFORM
 
 ROLE = VaultPath(NAMES.vault_namespace, "database/static-roles/orders.app")
@@ -215,3 +216,15 @@ def test_one_of_two_bindings_of_a_runtime_is_taken_back(scene: Scene) -> None:
 def test_the_runtime_says_whom_it_shares_with_without_asking(scene: Scene) -> None:
     reconciler = RuntimeReconciler(scene.world.backends, PLATFORM, lambda: scene.now)
     assert reconciler.gather(scene.world.objects[AGENT], ask=False).sharing == ()
+
+
+def test_its_deletion_does_not_end_without_openbao_which_alone_can_change_the_password(scene: Scene) -> None:
+    suspend(scene)
+    away(scene, "kept")
+    for _ in range(3):
+        scene.look(binding("kept"))
+        scene.now += 2 * DAY
+    assert binding("kept") in scene.world.objects
+    told = conditions(scene, binding("kept"))
+    assert "Withdrawn" not in told
+    assert "suspend" not in told["DeletionBlocked"]["message"]

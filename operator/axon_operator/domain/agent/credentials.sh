@@ -12,7 +12,12 @@
 #   login-ttl   how long a login lasts, `900s`
 #   overlap     optional: seconds that leases stay good after a new configuration has replaced them; without it 30
 # What is rendered is published by rename, so that nobody reads half of it; what is no longer wanted is removed at once.
-# OpenBao is told what this pod serves, where the operator reads it: the revision, and when the first lease ends.
+# OpenBao is told what this pod serves, where the operator reads it:
+#   revision  of which all has been published; while the configuration names another one, the last that was complete
+#   expires   when the first lease ends
+#   partly    of which some is not, if that has lasted: `unfit` and `absent` name those files, with commas
+# `unfit` has been rendered as nothing: its value does not fit where it is to be delivered. `absent` has not been
+# rendered: OpenBao refuses it, or its template fails. There is no word of what a file holds.
 #
 # Why a new agent for a new configuration: SIGHUP ignores templates added to it, and the CA is read once.
 # Why a new login for it: the agent issues every lease anew in any case, and the old ones end only with their token.
@@ -163,9 +168,16 @@ open_ports() (
 
 # Publishes what has been rendered. Fails while something is missing, but goes on with the others.
 publish_files() {
-  complete=0 expires=
+  complete=0 expires= unfit= absent= untold=
   while read -r file; do
-    publish_file "$file" || complete=1
+    why=
+    publish_file "$file" && continue
+    complete=1
+    case $why in
+      unfit) unfit=${unfit:+$unfit,}$file ;;
+      absent) absent=${absent:+$absent,}$file ;;
+      *) untold=1 ;;
+    esac
   done <"$WORK/files"
   return $complete
 }
@@ -173,9 +185,10 @@ publish_files() {
 publish_file() { # FILE
   case $1 in */*/* | */.*) return 1 ;; secrets/?* | env/?* | proxy/?*) ;; *) return 1 ;; esac
   locate "$1"
-  [ -f "$new" ] && [ -d "${out%/*}" ] || return 1
-  # what no header can carry is rendered as nothing
-  case $1 in proxy/*) [ -s "$new" ] || return 1 ;; esac
+  [ -d "${out%/*}" ] || return 1 # of an older pod, which will be replaced
+  [ -f "$new" ] || { why=absent; return 1; }
+  # what no variable and no header can carry is rendered as nothing
+  case $1 in env/* | proxy/*) [ -s "$new" ] || { why=unfit; return 1; } ;; esac
   if ! cmp -s "$new" "$out"; then
     cp -p "$new" "${out%/*}/.${out##*/}.new" && mv -f "${out%/*}/.${out##*/}.new" "$out" || return 1
     case $1 in proxy/*) open_ports ;; esac
@@ -204,19 +217,33 @@ lease_end() { # FILE LEASE
 
 # --- The record in OpenBao
 
+patience=10  # rounds that a file may take before it is told that it is not there
+longest=8192 # of a list of files that is told
+
 # what was recorded, and the rounds of the last attempt and of the next one if nothing changes
-recorded= recorded_expires= tried=0 due=0
+recorded= recorded_expires= recorded_lacks= tried=0 due=0
+serving= lacks= # what is to be recorded: the set that is complete, and what lacks of the one that is not
 # rounds until it is written again, so that one that is lost comes back; it differs from pod to pod, so that they do
 # not all come at once
 again=$((240 + 0x${POD_UID%%-*} % 120))
 
 record_due() {
-  [ "$running" != "$recorded" ] || [ "$round" -ge "$due" ] ||
-    { [ "$expires" != "$recorded_expires" ] && [ $((round - tried)) -ge 10 ]; }
+  [ "$serving" != "$recorded" ] || [ "$round" -ge "$due" ] ||
+    { [ "$expires $lacks" != "$recorded_expires $recorded_lacks" ] && [ $((round - tried)) -ge 10 ]; }
+}
+
+# Whether it can be told what lacks of a set that is not complete, and that all else of it is served. Not before the
+# agent has been let in: else nothing is there because OpenBao is away, or refuses the login.
+lacking() {
+  [ $((round - started)) -ge "$patience" ] && [ -n "$token" ] && [ -z "$untold" ] &&
+    [ ${#unfit} -le "$longest" ] && [ ${#absent} -le "$longest" ]
 }
 
 write_record() { # TOKEN
-  bao_now "$1" write "$STATUS_MOUNT/$ROLE/$POD_UID" revision="$running" expires="$expires" >/dev/null 2>&1
+  with=$1
+  shift
+  [ -z "$lacks" ] || set -- partly="$running" unfit="$unfit" absent="$absent"
+  bao_now "$with" write "$STATUS_MOUNT/$ROLE/$POD_UID" revision="$serving" expires="$expires" "$@" >/dev/null 2>&1
 }
 
 # With the agent's token, or a new one where there is none. If only the new one is good, the agent's was taken from
@@ -236,9 +263,11 @@ record_if_due() {
   tried=$round due=$((round + 30))
   record & # so that a signal is heard meanwhile
   wait $! || return 0
-  [ "$running" = "$recorded" ] || log "serving revision $running"
-  recorded=$running recorded_expires=$expires due=$((round + again))
-  : >"$WORK/.started"
+  [ "$serving" = "$recorded" ] || log "serving revision $serving"
+  [ "$lacks" = "$recorded_lacks" ] || [ -z "$lacks" ] ||
+    log "revision $running is not complete;${unfit:+ values that do not fit: $unfit}${absent:+ not to be had: $absent}"
+  recorded=$serving recorded_expires=$expires recorded_lacks=$lacks due=$((round + again))
+  [ -n "$lacks" ] || : >"$WORK/.started"
 }
 
 # --- The end of the pod: nobody uses its leases any more
@@ -261,8 +290,14 @@ while :; do
   round=$((round + 1))
   follow_configuration
   note_token
-  if [ -n "$running" ] && publish_files; then
+  if [ -z "$running" ]; then
+    :
+  elif publish_files; then
     end_former_tokens
+    serving=$running lacks=
+    record_if_due
+  elif lacking; then
+    serving=$recorded lacks="$running $unfit $absent"
     record_if_due
   fi
   sleep 1 &

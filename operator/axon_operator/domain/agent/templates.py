@@ -103,12 +103,17 @@ def file_text(file: FileDelivery, keys: Sequence[str]) -> str:
             return "{" + ",".join(f'"{key}":{value}' for key, value in values.items()) + "}"
 
 
+_FIT = r"^[^'\\x00]*$"
+"""What a variable can hold, in a text of a Go template."""
+
+
 def env_text(env: EnvDelivery) -> str:
-    """The variables in the form that the kubelet reads: literal between single quotes, which a value cannot hold."""
-    lines = (
-        f'{{{{ $v := sprig_toString (index $d "{v.key}") }}}}'
-        '{{ if sprig_contains "\'" $v }}{{ sprig_fail "a value for a variable must not hold a single quote" }}{{ end }}'
-        f"{v.name}='{{{{ $v }}}}'\n"
-        for v in env.variables
-    )
-    return "".join(lines)
+    """The variables in the form that the kubelet reads: literal between single quotes, which a value cannot hold.
+
+    It is nothing, and not to be published, if one value does not fit. A template that fails would not tell that from a
+    credential that cannot be had.
+    """
+    values = [(v.name, f'sprig_toString (index $d "{v.key}")') for v in env.variables]
+    fit = " ".join(f'(sprig_regexMatch "{_FIT}" ({value}))' for _, value in values)
+    lines = "".join(f"{name}='{{{{ {value} }}}}'\n" for name, value in values)
+    return f"{{{{ if and {fit} }}}}{lines}{{{{ end }}}}"

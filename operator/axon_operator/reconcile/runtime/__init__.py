@@ -12,6 +12,7 @@ from axon_operator.domain import issue
 from axon_operator.domain import runtime as desired
 from axon_operator.domain.agent import revision_of
 from axon_operator.domain.binding import Binding
+from axon_operator.domain.leftover import left
 from axon_operator.domain.manifests import runtime_names
 from axon_operator.domain.names import RUNTIME_LABEL, TENANT_LABEL, RuntimeNames, tenant_in
 from axon_operator.domain.platform import Platform
@@ -116,6 +117,9 @@ class RuntimeReconciler:
             recorded=(),
             client=self._client(names, tenant if stays else None) if ask else ASSUMED,
             short=is_short(live),
+            left=()
+            if not stays or deleting(live) or (tenant and tenant.spec.suspended)
+            else left(told_by(children[config_of(names)]), [b.uid for b in bound]),
             unmarked=tenant is None and self._has_tenant(names.namespace),
             sharing=sharing(kubernetes, names, bound),
         )
@@ -135,7 +139,7 @@ class RuntimeReconciler:
             return replace(seen, recorded=recorded, issues=issues, vault=contents)
         used = {e for b in bound for e in issue.engines_of(b.spec.source)} | set(seen.told.engines)
         # what a person takes back is looked for also where its name is gone
-        closely = len(bound) > len(seen.candidates) or any(b.spec.revoked for b in bound)
+        closely = len(bound) > len(seen.candidates) or any(b.spec.revoked for b in bound) or bool(seen.left)
         found = attempt(lambda: kept_secrets(vault, around, seen.candidates))
         before = issue_names(seen)
         issues = attempt(lambda: look_at_issues(vault, names, tenant.names, used, before, closely=closely))
@@ -216,10 +220,12 @@ class RuntimeReconciler:
 
         Others that go on with an account whose password was changed: their pods hold the one of before.
         Itself, if it has published another revision: the status tells what was read before. Its tenant, whose status
-        repeats it, when the quota begins or ceases to be too small.
+        repeats it, when the quota begins or ceases to be too small, and when another thing is left of bindings that are
+        gone.
         """
         short = any(error.reason is Reason.QUOTA_EXCEEDED for error in outcome.errors)
-        told = (Ref(TENANT, "", seen.tenant.names.tenant),) if seen.tenant and short != seen.short else ()
+        news = seen.tenant is not None and (short != seen.short or _left_is_news(seen, seen.tenant, outcome))
+        told = (Ref(TENANT, "", seen.tenant.names.tenant),) if seen.tenant and news else ()
         if not outcome.applied and not (seen.deleting and outcome.complete):
             return told
         namespace = seen.names.namespace
@@ -233,6 +239,13 @@ class RuntimeReconciler:
             *(Ref(BINDING, namespace, b.name) for b in seen.candidates),
             *(Ref(RUNTIME, namespace, c.runtime) for c in seen.spec.connections),
         )
+
+
+def _left_is_news(seen: RuntimeSeen, tenant: TenantView, outcome: Outcome) -> bool:
+    """Whether the Tenant may say something else of bindings that are gone than is so; in an outage, once."""
+    if seen.left:
+        return not tenant.left or bool(outcome.applied)
+    return tenant.left and isinstance(seen.vault, Mapping)
 
 
 def _suspended(seen: RuntimeSeen, runtime: desired.Runtime, platform: Platform) -> Plan:

@@ -53,6 +53,8 @@ class RuntimeSeen:
     client: Mapping[str, Any] | ReconcileError | Assumed | None
     short: bool
     """As its status said before: the tenant's quota has no room for its pods."""
+    left: tuple[str, ...]
+    """Bindings that its ConfigMap tells of, and that are gone: OpenBao was away when their deletion ended."""
     unmarked: bool
     """The Tenant of this namespace lives, and the namespace does not carry its mark."""
     sharing: tuple[Ref, ...] = ()
@@ -64,12 +66,6 @@ def runtime_of(seen: RuntimeSeen, tenant: TenantView) -> desired.Runtime:
     bound = _delivered(seen)
     issues = seen.issues if isinstance(seen.issues, IssuesSeen) else IssuesSeen()
     published = published_revision(config(seen))
-    files = [issue.credential_file(b) for b in bound]
-    confirmed = (
-        isinstance(seen.served, tuple)
-        and revision_of(published) == agent.revision(files)
-        and all(s.revision == published for s in seen.served)
-    )
     grants = ask_for_grants(seen.candidates)
     return desired.Runtime(
         names=seen.names,
@@ -81,10 +77,21 @@ def runtime_of(seen: RuntimeSeen, tenant: TenantView) -> desired.Runtime:
         isolated=tenant.spec.suspended,
         published=published,
         ended=seen.around is not None and seen.around.ended,
-        lingering=lingering(bound, issues, seen.now, confirmed=confirmed),
+        lingering=lingering(bound, issues, seen.now, confirmed=_confirmed(seen, bound, published)),
         consent=seen.around.consent if seen.around and grants else None,
         engines=issues.engines if isinstance(seen.issues, IssuesSeen) else frozenset(seen.told.engines),
     )
+
+
+def _confirmed(seen: RuntimeSeen, bound: Sequence[issue.Issued], published: str | None) -> frozenset[str]:
+    """Names of the bindings that every pod serves as they are now."""
+    files = {b.binding.name: issue.credential_file(b) for b in bound}
+    if not isinstance(seen.served, tuple) or published is None:
+        return frozenset()
+    if revision_of(published) != agent.revision(list(files.values())):
+        return frozenset()
+    pods = seen.served
+    return frozenset(name for name, file in files.items() if all(s.serves(published, file.place) for s in pods))
 
 
 def _delivered(seen: RuntimeSeen) -> tuple[issue.Issued, ...]:

@@ -8,6 +8,7 @@ from axon_operator.api.identity import LogoutStatus
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.backends.errors import ReconcileError, Waiting
+from axon_operator.domain import leftover
 from axon_operator.domain.finding import Finding
 from axon_operator.domain.manifests import owner_uid
 from axon_operator.domain.names import TENANT_LABEL, TenantNames
@@ -35,7 +36,7 @@ from axon_operator.reconcile.tenant.logout import (
     parse_logouts,
 )
 from axon_operator.reconcile.tenant.realm import identity_stage, identity_teardown, look_at_realm
-from axon_operator.reconcile.tenant.seen import People, TenantSeen
+from axon_operator.reconcile.tenant.seen import People, TenantSeen, leftovers
 from axon_operator.reconcile.tenant.vault import (
     is_revocation,
     login_stage,
@@ -85,6 +86,8 @@ class TenantReconciler:
         logouts = parse_logouts(status)
         changed = status.get("observedGeneration") != metadata["generation"]
         findings = self._findings(names)
+        if ours and not spec.suspended and not deleting(live):
+            findings = (*findings, *leftover.finding(leftovers(kubernetes, *inside)))
         openings = attempt(lambda: look_for_openings(kubernetes, names)) if ours and spec.suspended else ()
         # a kill switch must not wait for a backend that hangs: the network is closed in a pass of its own. One
         # pass, whatever becomes of it: the backends do not wait for a policy that cannot be removed

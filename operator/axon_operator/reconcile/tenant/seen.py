@@ -1,7 +1,7 @@
 """What a plan for a Tenant is made from."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +9,17 @@ from axon_operator.api.identity import LogoutStatus
 from axon_operator.api.reasons import Reason
 from axon_operator.api.tenant import TenantSpec
 from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
+from axon_operator.backends.kubernetes.port import Kubernetes
 from axon_operator.domain.finding import Finding
 from axon_operator.domain.governance import Profile
+from axon_operator.domain.leftover import left
+from axon_operator.domain.manifests import runtime_names
 from axon_operator.domain.names import VAULT_SUSPENDED_KEY, TenantNames
-from axon_operator.domain.resources import Manifest, RealmPath, Ref, VaultPath
+from axon_operator.domain.resources import CONFIG_MAP, Manifest, RealmPath, Ref, VaultPath
+from axon_operator.domain.runtime import told_by
 from axon_operator.domain.tenant.claim import Claim
 from axon_operator.domain.tenant.marks import Mark, realm_mark, vault_mark
-from axon_operator.reconcile.common import Assumed, T, not_asked
+from axon_operator.reconcile.common import Assumed, T, deleting, not_asked
 from axon_operator.reconcile.tenant.abandon import Abandoned
 
 POLL = 1.0
@@ -198,6 +202,14 @@ def known(seen: T | ReconcileError | Assumed) -> T:
     if isinstance(seen, Assumed):
         raise not_asked()
     return seen
+
+
+def leftovers(kubernetes: Kubernetes, bindings: Sequence[Manifest], runtimes: Sequence[Manifest]) -> tuple[str, ...]:
+    """Bindings that are gone, and that OpenBao has not been told of; a runtime that is going tells of its own."""
+    living = [b["metadata"]["uid"] for b in bindings]
+    staying = (runtime_names(r) for r in runtimes if not deleting(r))
+    configs = ((n, kubernetes.get(Ref(CONFIG_MAP, n.namespace, n.principal))) for n in staying)
+    return tuple(f"{name} of {n.runtime}" for n, config in configs for name in left(told_by(config), living))
 
 
 def require_unrecorded(seen: TenantSeen, field: str, what: str, mark: str) -> None:
