@@ -25,7 +25,7 @@ class ConditionType(StrEnum):
     LOGIN_READY = "LoginReady"
     """The tenant's users can log in to OpenBao with their Keycloak account."""
     DATABASES_READY = "DatabasesReady"
-    """OpenBao alone knows the password of each account in `spec.vault.databases`; absent where there are none."""
+    """OpenBao alone knows the password of each `username` in `spec.vault.databases`, and keeps that of each `account`; absent where there are none."""
     NETWORK_READY = "NetworkReady"
     """The network policies exist as planned."""
     WORKLOAD_READY = "WorkloadReady"

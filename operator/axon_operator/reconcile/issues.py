@@ -45,7 +45,7 @@ class IssuesSeen:
     leased: Mapping[Engine, frozenset[str]] = field(default_factory=dict)
     """Those by which OpenBao has given something that is still good; asked only where something is to go."""
     accounts: frozenset[str] = frozenset()
-    """The accounts that OpenBao keeps for the tenant; asked only where there is a note of one that is not served."""
+    """The accounts that OpenBao keeps for the tenant; asked only where there is a note of one."""
 
     @property
     def engines(self) -> frozenset[Engine]:
@@ -88,8 +88,8 @@ def look_at_issues(
     stale = [e for e, there in found.items() if e.leases and (closely or there - served)]
     leased = {engine: ours(engine, engine.lookup) for engine in stale}
     names_found = {e: tuple(sorted(there | leased.get(e, frozenset()))) for e, there in found.items()}
-    notes = found.get(Engine.KEPT, frozenset()) - served
-    return IssuesSeen(names_found, leased, frozenset(vault.list(kept(tenant)) if notes else ()))
+    accounts = frozenset(vault.list(kept(tenant)) if found.get(Engine.KEPT) else ())
+    return IssuesSeen(names_found, leased, accounts)
 
 
 def lingering(

@@ -223,7 +223,7 @@ def test_a_database_that_is_away_is_waited_for(owner: Owner, postgres: Postgres)
         house.tenant.delete(BINDING, "kept")
         refuses(house.tenant, "DatabaseUnreachable")
         print("runtime:", house.runtime_says()["Withdrawn"], "\nbinding:", house.binding("kept")["Ready"])
-        assert house.runtime_says()["Withdrawn"][:2] == ("False", "DatabaseUnreachable")
+        assert house.runtime_says()["Withdrawn"][:2] == ("Unknown", "DatabaseUnreachable")
         assert house.binding("kept")["Ready"][0] == "False"
         assert pod.fetch(requests)[0] == 403
     finally:

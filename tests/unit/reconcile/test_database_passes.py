@@ -407,6 +407,7 @@ def test_two_entries_that_name_one_account_are_told() -> None:
         settle(world, ACME)
         assert told(world) == ("False", "InvalidSpec")
         assert VaultPath(NAMES.vault_namespace, "database/static-roles/billing.x") not in world.vault
+        assert (KEPT in world.vault, world.accounts["app_rw"]) == (True, "changed-1")
     ask_for(world, WITH_ACCOUNT, {**other, "roles": [{"name": "x", "account": "other_rw"}]})
     world.accounts["other_rw"] = "first"
     settle(world, ACME)

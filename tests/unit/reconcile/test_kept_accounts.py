@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from axon_operator.api.reasons import Reason
+from axon_operator.cli.lineage import Seen, shown, trace
 from axon_operator.domain.resources import RUNTIME, Ref, VaultPath
 from axon_operator.reconcile.runtime import RuntimeReconciler
 
@@ -228,3 +229,16 @@ def test_its_deletion_does_not_end_without_openbao_which_alone_can_change_the_pa
     told = conditions(scene, binding("kept"))
     assert "Withdrawn" not in told
     assert "suspend" not in told["DeletionBlocked"]["message"]
+
+
+@pytest.mark.parametrize("tenant", [True, False])
+def test_a_trace_tells_its_path_also_to_who_may_not_read_the_tenant(scene: Scene, tenant: bool) -> None:
+    objects = scene.world.objects
+    seen = Seen(objects[binding("kept")], objects[ACME] if tenant else None, objects[AGENT], (), objects[CONFIG], ())
+    found = trace(seen)
+    assert found.paths == ("database/static-creds/orders.app",)
+    assert set(found.rules) <= set(scene.policy.splitlines())
+    (made,) = found.made
+    assert VaultPath(NAMES.vault_namespace, made.replace("metadata", "data")) in scene.world.vault
+    assert (found.generation, found.account) == (1, "app_rw" if tenant else None)
+    assert ("account app_rw" in "\n".join(shown(found))) == tenant

@@ -184,6 +184,7 @@ def test_a_whole_tenant_waits_for_its_youngest_part() -> None:
         ("DatabaseRole", "orders.rt-agent-0123456789.db-abcdef0123.7", "rt-agent-0123456789"),
         ("CertificateRole", "rt-agent-0123456789.cert-abcdef0123.7", "rt-agent-0123456789"),
         ("GeneratedValue", "rt-agent-0123456789.token-abcdef0123.7", "rt-agent-0123456789"),
+        ("KeptAccount", "orders.app.rt-agent-0123456789.legacy-abcdef0123.7", "rt-agent-0123456789"),
         ("Key", "rt-agent-0123456789", "rt-agent-0123456789"),
         # made by hand, or a user's
         ("Policy", "org-admin", None),
@@ -341,7 +342,7 @@ def issues_of(runtime: RuntimeNames, tenant: TenantNames) -> list[VaultPath]:
     issue = f"{runtime.principal}.token-0123456789.7"
     paths = (
         f"database/roles/orders.{issue}", f"pki/roles/{issue}", f"kv/data/generated/{issue}",
-        f"kv/metadata/generated/{issue}",
+        f"kv/metadata/generated/{issue}", f"kv/data/accounts/orders.app.{issue}", f"kv/metadata/accounts/orders.app.{issue}",
         f"transit/keys/{runtime.principal}", f"kv/metadata/runtimes/{runtime.runtime}",
         f"kv/metadata/grants/{runtime.uid}/sub/github/token", f"kv/metadata/grants/{runtime.uid}.0123456789ab/sub/x",
     )  # fmt: skip
@@ -357,9 +358,13 @@ def test_what_was_issued_to_a_lost_runtime_is_taken_back_and_what_users_granted_
     kept = [*issues_of(agent, LIVE), *foreign]
     for at in (*kept, *issues_of(lost, LIVE)):
         place.world.vault[at] = {}
+    # whoever the lost one has told the password of before is refused
+    place.world.accounts["app"] = "known"
+    account = VaultPath(LIVE.vault_namespace, "database/static-roles/orders.app")
+    place.world.vault[account] = {"username": "app"}
     found = place.run()
     assert found.problems == {}
-    kinds_found = {"DatabaseRole", "CertificateRole", "GeneratedValue", "Key", "Entry", "Grant"}
+    kinds_found = {"DatabaseRole", "CertificateRole", "GeneratedValue", "KeptAccount", "Key", "Entry", "Grant"}
     assert kinds(found.new) == {(OPENBAO, kind) for kind in kinds_found} <= set(KINDS)
     writes: list[str] = []
     write = place.backends.vault.write
@@ -378,6 +383,7 @@ def test_what_was_issued_to_a_lost_runtime_is_taken_back_and_what_users_granted_
     assert writes == [
         f"sys/leases/revoke-prefix/database/creds/orders.{issue}",
         f"sys/leases/revoke-prefix/pki/issue/{issue}",
+        "database/rotate-role/orders.app",
         f"transit/keys/{lost.principal}/config",
     ]
 

@@ -165,18 +165,21 @@ def _kept_accounts(seen: TenantSeen, database: Database, live: DatabasesSeen, pl
     if existing is not None and (not desired.is_ours(existing) or database.host not in platform.allowed_hosts):
         return
     disputed = desired.disputed(database, seen.spec.vault.databases)
-    asked = [role for role in database.roles if role.account]
-    planned = [desired.kept_account(seen.names, database, role) for role in asked if role.account not in disputed]
+    roles = [role for role in database.roles if role.account]
+    wrong = [role for role in roles if role.account in disputed]
+    planned = [desired.kept_account(seen.names, database, role) for role in roles if role not in wrong]
     found = {desired.kept_at(seen.names, name): kept for name, kept in _kept_by(database.name, live).items()}
     # OpenBao lets nobody put another account under a name
     same = {r.at for r in planned if r.at not in found or found[r.at].get("username") == r.body["username"]}
-    yield from (_given_up(at) for at in found if at not in same)
+    # of one that another entry names, too, nobody knows whose the password is to be
+    left = {desired.kept_account(seen.names, database, role).at for role in wrong}
+    yield from (_given_up(at) for at in found if at not in same | left)
     taken_over = existing is not None and existing[DATABASE_ACCOUNT_KEY] == desired.account(database)
     if taken_over:
         yield from vault_changes([r for r in planned if r.at in same], found)
     if (taken_over is False and planned) or any(r.at not in same for r in planned):
         raise _TAKEN_OVER_NEXT
-    if wrong := [role for role in asked if role.account in disputed]:
+    if wrong:
         raise _disputed(database, wrong[0])
 
 
