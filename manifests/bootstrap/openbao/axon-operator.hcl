@@ -312,6 +312,7 @@ path "+/sys/leases/lookup/auth/keycloak/*" {
 
 # A forced logout of one user disables the user's entity, and deletes it when no access token of before is good any
 # more. One who never logged in gets one that is disabled. Nothing else of an entity can be changed, no policy given.
+# That of a deleted runtime, by which its pods have logged in, is deleted with it.
 path "+/identity/lookup/entity" {
   capabilities = ["update"]
 }

@@ -273,7 +273,9 @@ class House:
         """All that OpenBao has of a runtime."""
         listed = (f"{folder}/{key}" for folder in _FOLDERS for key in self._keys(folder) if names.principal in key)
         entries = (f"kv/metadata/runtimes/{key}" for key in self._keys("kv/metadata/runtimes") if key == names.runtime)
-        return [*listed, *entries]
+        known = (self.bao.look("LIST", self.home, "identity/entity-alias/id") or {}).get("key_info") or {}
+        aliases = (f"alias {alias['name']}" for alias in known.values() if names.principal in alias["name"])
+        return [*listed, *entries, *aliases]
 
     def issues(self, binding: str, runtime: str = "agent") -> list[str]:
         """All that OpenBao has issued for a binding."""

@@ -685,6 +685,21 @@ def test_a_runtime_deleted_while_its_tenant_is_suspended_leaves_nothing_behind_o
     assert clients == {USERS_CLIENT}
 
 
+@pytest.mark.parametrize("others", [[], [{"name": "somebody", "accessor": "of-another-mount"}]])
+def test_a_deleted_runtime_is_forgotten_by_openbao_unless_it_is_merged_with_others(others: list[Any]) -> None:
+    world = settled()
+    mount = next(p for p in world.vault if p.path == "sys/auth/k8s")
+    world.vault[mount] = {**world.vault[mount], "accessor": "of-pods"}
+    subject = f"system:serviceaccount:{AGENT.namespace}:{PRINCIPAL}"
+    world.entities["pods"] = {"id": "pods", "aliases": [{"name": subject, "accessor": "of-pods"}, *others]}
+    world.entities["alice"] = {"id": "alice", "aliases": [{"name": "alice", "accessor": "of-people"}]}
+    world.objects[AGENT]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for _ in range(4):
+        one_pass(world, AGENT)
+    assert AGENT not in world.objects
+    assert set(world.entities) == ({"alice", "pods"} if others else {"alice"})
+
+
 @pytest.mark.parametrize("system", ["kubernetes", "vault", "keycloak"])
 def test_something_foreign_of_that_name_is_refused_and_not_touched(system: str) -> None:
     world = World()

@@ -111,6 +111,16 @@ def vault_refs_of(runtime: Runtime) -> tuple[VaultPath, ...]:
     return (*vault_refs(runtime.names, runtime.tenant), *(r.at for r in planned))
 
 
+def login_mount(tenant: TenantNames) -> VaultPath:
+    """The auth mount at which its pods log in."""
+    return VaultPath(tenant.vault_namespace, f"sys/auth/{RUNTIME_AUTH_MOUNT}")
+
+
+def entity_path(tenant: TenantNames, entity: str) -> VaultPath:
+    """By which OpenBao remembers somebody who has logged in."""
+    return VaultPath(tenant.vault_namespace, f"identity/entity/id/{entity}")
+
+
 def vault_leftovers(names: RuntimeNames, tenant: TenantNames) -> tuple[VaultPath, ...]:
     """What it can have in OpenBao beside its issues and records, in the order in which it is removed."""
     return (*vault_refs(names, tenant), transit_key(names, tenant), directory_path(names, tenant))

@@ -47,7 +47,13 @@ from axon_operator.reconcile.runtime.seen import (
     issue_names,
     runtime_of,
 )
-from axon_operator.reconcile.runtime.vault import issues_teardown, vault_stage, vault_teardown, withdrawals
+from axon_operator.reconcile.runtime.vault import (
+    issues_teardown,
+    remembered,
+    vault_stage,
+    vault_teardown,
+    withdrawals,
+)
 from axon_operator.reconcile.runtime.workload import (
     before_credentials,
     before_pods,
@@ -135,7 +141,10 @@ class RuntimeReconciler:
         if seen.deleting or around is None:
             issues = attempt(lambda: look_at_issues(vault, names, tenant.names, issue.Engine, closely=True))
             refs = vault_leftovers(names, tenant.names)
-            contents = attempt(lambda: {at: vault.read(at) for at in refs})
+            # after its login, by which it would be made again
+            contents = attempt(
+                lambda: {**{at: vault.read(at) for at in refs}, **remembered(vault, names, tenant.names)}
+            )
             return replace(seen, recorded=recorded, issues=issues, vault=contents)
         used = {e for b in bound for e in issue.engines_of(b.spec.source)} | set(seen.told.engines)
         # what a person takes back is looked for also where its name is gone

@@ -6,6 +6,7 @@ from typing import Any
 
 from axon_operator.api.reasons import ConditionType, Reason
 from axon_operator.backends.errors import ReconcileError, Terminal, Waiting
+from axon_operator.backends.vault.port import Vault
 from axon_operator.domain.manifests import is_current, owner_uid
 from axon_operator.domain.names import RuntimeNames, TenantNames
 from axon_operator.domain.resources import Manifest, VaultPath, ref_of
@@ -168,6 +169,21 @@ def _forgotten(seen: RuntimeSeen, at: VaultPath, found: Mapping[str, Any]) -> tu
         own = (found.get("data") or {}).get("uid") == names.uid
         return (VaultDelete(desired.directory_path(names, tenant.names, "metadata")),) if own else ()
     return (VaultDelete(at),)
+
+
+def remembered(vault: Vault, names: RuntimeNames, tenant: TenantNames) -> VaultContents:
+    """By what OpenBao remembers logins of the runtime's pods: it stays when nobody is left who could log in by it."""
+    alias = {
+        "alias_name": names.subject,
+        "alias_mount_accessor": (vault.read(desired.login_mount(tenant)) or {}).get("accessor"),
+    }
+    if not alias["alias_mount_accessor"]:
+        return {}
+    entity = vault.look_up(VaultPath(tenant.vault_namespace, "identity/lookup/entity"), alias)
+    # one that an administrator has merged with others stands for more than this runtime
+    if entity is None or len(entity["aliases"]) > 1:
+        return {}
+    return {desired.entity_path(tenant, entity["id"]): entity}
 
 
 def issues_teardown(seen: RuntimeSeen) -> tuple[Stage, ...]:
