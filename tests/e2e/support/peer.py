@@ -57,7 +57,7 @@ while True:
 """
 
 CLIENT = """
-import collections, os, shutil, socket, ssl, sys, time
+import collections, os, socket, ssl, sys, time
 
 path, seconds, rate = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 host, port = os.environ["PEER"].split(":")
