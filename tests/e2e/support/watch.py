@@ -18,8 +18,9 @@ from e2e.support.waiting import until_true
 PODS = "/var/lib/kubelet/pods"
 SECRETS = "volumes/kubernetes.io~empty-dir/credentials"
 """The volume of a pod that its workload reads, below the pod's folder on the node."""
-OPENBAO_TOKEN = "volumes/kubernetes.io~projected/agent-token/token"
-"""With which the pod's sidecar logs in to OpenBao."""
+OPENBAO_TOKEN = "volumes/kubernetes.io~projected/agent-token/..data/token"
+"""With which the pod's sidecar logs in to OpenBao. By the folder: the link beside it is another user's, whom Linux
+follows nowhere in a folder that all may write."""
 
 # without a process for each look; its input ends with the one who started it
 _FILES = f"""
