@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,6 +37,8 @@ _PARTS: dict[str, Part] = {
 def main() -> int:
     """1 if a goal was missed or something could not be measured."""
     options, only = _given()
+    # who is stopped clears up, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     cluster, rows, failed = Cluster.connect(), list[Row](), False
     operator.install(cluster)
     database = Database(cluster)
