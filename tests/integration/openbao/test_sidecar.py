@@ -439,7 +439,7 @@ def test_a_value_that_does_not_fit_is_on_record_by_its_file_and_never_itself(
     place.write("kv/data/org/billing/odd", {"data": {"key": "plain $(text)"}})
     until(lambda: pod.record() == {"revision": "r1", "expires": ""}, 40)
     assert pod.path("env/odd").read_text() == "ODD='plain $(text)'\n"
-    assert (pod.work / ".started").exists()
+    until((pod.work / ".started").exists)
 
 
 def test_neither_token_nor_password_nor_lease_is_in_the_log_or_in_the_workloads_folders(pod: Pod, place: Place) -> None:

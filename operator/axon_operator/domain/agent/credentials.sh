@@ -55,7 +55,7 @@ note_token() {
   held=
   { read -r held <"$tokens/held"; } 2>/dev/null
   [ -n "$held" ] && [ "$held" != "$token" ] || return 0
-  former=$last last=$((last + 1)) token=$held
+  former=$last last=$((last + 1)) token=$held since=$round
   echo "$token" >"$tokens/$last"
 }
 
@@ -91,6 +91,7 @@ end_former_tokens() {
 # --- The agent
 
 agent= running= seen= started=0
+since=0 # the round in which the agent got its token
 
 stop_agent() {
   [ -z "$agent" ] || { kill "$agent" 2>/dev/null; wait "$agent" 2>/dev/null; }
@@ -217,7 +218,7 @@ lease_end() { # FILE LEASE
 
 # --- The record in OpenBao
 
-patience=10  # rounds that a file may take before it is told that it is not there
+patience=10  # rounds after a login that a file may take before it is told that it is not there
 longest=8192 # of a list of files that is told
 
 # what was recorded, and the rounds of the last attempt and of the next one if nothing changes
@@ -235,7 +236,7 @@ record_due() {
 # Whether it can be told what lacks of a set that is not complete, and that all else of it is served. Not before the
 # agent has been let in: else nothing is there because OpenBao is away, or refuses the login.
 lacking() {
-  [ $((round - started)) -ge "$patience" ] && [ -n "$token" ] && [ -z "$untold" ] &&
+  [ -n "$token" ] && [ $((round - since)) -ge "$patience" ] && [ -z "$untold" ] &&
     [ ${#unfit} -le "$longest" ] && [ ${#absent} -le "$longest" ]
 }
 
