@@ -48,6 +48,7 @@ from axon_operator.reconcile.engine.plan import (
     VaultDelete,
     VaultDeleteKey,
     VaultGenerate,
+    VaultRenew,
     VaultReopen,
     VaultRevoke,
     VaultRotate,
@@ -68,6 +69,7 @@ KEPT = VaultPath("t-1", "kv/data/generated/x")
 ISSUED = VaultPath("t-1", "database/creds/x")
 KEY = VaultPath("t-1", "transit/keys/x")
 CONNECTION = VaultPath("t-1", "database/config/orders")
+ACCOUNT = VaultPath("t-1", "database/static-roles/orders.app")
 CLIENT = RealmPath("axon-acme", ("clients", "c"))
 CHANGES: tuple[tuple[Change, str, str, str], ...] = (
     (KubeCreate(MAP), "kubernetes", "create", "ConfigMap axon-acme/m"),
@@ -88,6 +90,12 @@ CHANGES: tuple[tuple[Change, str, str, str], ...] = (
         "t-1/database/config/orders",
     ),
     (VaultRotate(CONNECTION, VALUE, VALUE), "openbao", "rotate", "t-1/database/config/orders"),
+    (
+        VaultRenew(ACCOUNT, VaultWrite(POLICY, {"a": VALUE})),
+        "openbao",
+        "rotate",
+        "t-1/database/static-roles/orders.app",
+    ),
     (VaultGenerate(KEPT, POLICY), "openbao", "generate", "t-1/kv/data/generated/x"),
     (VaultRevoke(ISSUED), "openbao", "revoke", "t-1/database/creds/x"),
     (VaultDeleteKey(KEY), "openbao", "delete", "t-1/transit/keys/x"),
