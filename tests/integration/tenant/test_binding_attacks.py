@@ -150,7 +150,8 @@ _OPENED: Final = re.compile(
     r"|sys/leases/renew|runtime-status/rt-[^/+]+/\+|auth/token/(renew|revoke)-self)"
 )
 _ACTION: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_STRING: Final = re.compile(r'"[^"\\]*"')
+# the backslashes are our own: of what a variable can hold
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\\\x00)*"')
 
 
 def _made_of(house: House, spec: Mapping[str, Any], name: str) -> Any:
