@@ -279,7 +279,10 @@ finish() {
   note_token
   # the agent's first; if OpenBao gives no answer to one, twice, it is away for all
   while [ "$last" -gt 0 ]; do
-    end_token "$last" || end_token "$last" || exit 0
+    end_token "$last" || end_token "$last" || {
+      log "OpenBao gave no answer: what this pod was given ends with its ttl"
+      exit 0
+    }
     last=$((last - 1))
   done
   end_token own
