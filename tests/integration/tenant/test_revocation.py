@@ -109,7 +109,8 @@ def test_a_trigger_makes_a_new_credential_beside_the_old_which_dies_after_the_ov
 
 @pytest.mark.parametrize("source", ISSUED)
 def test_an_interval_does_the_same(house: House, source: str) -> None:
-    house.edit(source, rotation={"interval": "1h", "overlap": "1m"})
+    # the interval counts from this one
+    house.edit(source, rotation={"interval": "1h", "overlap": "1m"}, rotationTrigger=f"turn-{time.monotonic_ns()}")
     house.settle()
     pod = house.pod()
     old, told = held(house, source, pod), _status(house, source)
