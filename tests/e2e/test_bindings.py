@@ -483,8 +483,10 @@ def test_a_killed_sidecar_takes_over_what_it_had(house: House, busy: list[Ref]) 
 
 
 def test_a_killed_agent_is_followed_by_another(house: House, busy: list[Ref]) -> None:
+    # not before the kubelet tells of the sidecar that followed the one killed before
+    agent = until("an agent runs", lambda: house.agent_process("busy"))
     before, pod = house.account("busy")[0], house.cluster.pod(house.tenant, "busy")
-    house.cluster.node.signal(house.agent_process("busy"), "KILL")
+    house.cluster.node.signal(agent, "KILL")
     time.sleep(15)  # the sidecar gives an agent that ended ten seconds
     start_rotation(house, busy)
     assert_settled(house, busy, before)
