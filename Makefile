@@ -57,7 +57,7 @@ unit: sync  ## Tests of pure code.
 	$(PYTEST) --numprocesses auto tests/unit
 
 integration: up  ## Tests against single real servers.
-	$(PYTEST) --numprocesses 2 --dist loadfile tests/integration
+	$(PYTEST) tests/integration
 
 e2e: up  ## Tests on the whole cluster.
 	$(PYTEST) tests/e2e
