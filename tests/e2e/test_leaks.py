@@ -192,11 +192,15 @@ def test_no_value_is_in_a_log_of_a_pod(cluster: Cluster, house: House, errors: s
         assert "credentials: serving revision" in text
         assert not any(contains(text.encode(), value) for value in values)
     pods = [p["metadata"]["name"] for p in cluster.pods(house.tenant, "odd")]
-    logs = [cluster.kubectl("-n", f"axon-{house.tenant}", "logs", name, "-c", "credentials") for name in pods]
-    assert any("values that do not fit" in text for text in logs), (
-        "what could not be written into a variable is not searched"
-    )
-    assert not any(contains(text.encode(), value) for text in logs for value in values)
+
+    def logs() -> list[str]:
+        return [cluster.kubectl("-n", f"axon-{house.tenant}", "logs", name, "-c", "credentials") for name in pods]
+
+    def told() -> bool:
+        return any("values that do not fit" in text for text in logs())
+
+    until_true("what could not be written into a variable is told, and so is searched", told)
+    assert not any(contains(text.encode(), value) for text in logs() for value in values)
 
 
 def test_no_value_is_in_what_kubectl_shows(cluster: Cluster, house: House, errors: str, values: list[str]) -> None:
