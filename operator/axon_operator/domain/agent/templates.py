@@ -55,10 +55,7 @@ def grant(path: str, key: str, context: str, keys: Sequence[str]) -> Fetch:
 
 def account(role: str, host: str, port: int, database: str) -> Fetch:
     """An account of a database, made for this pod."""
-    values = (
-        f'"username" .Data.username "password" .Data.password "host" "{host}" "port" "{port}" "database" "{database}"'
-    )
-    opening = f'{{{{ with secret "database/creds/{role}" }}}}{{{{ $d := sprig_dict {values} }}}}'
+    opening = f'{{{{ with secret "database/creds/{role}" }}}}{_logs_in_to(host, port, database)}'
     return Fetch(opening, "{{ end }}", True, ())
 
 
@@ -68,12 +65,17 @@ def kept_account(path: str, version: int, host: str, port: int, database: str) -
     The agent looks again when the password's time is over, and no sooner (measured): `version` makes another template of
     this for each password, so that one that was changed before its time is fetched at once.
     """
+    known = f'{{{{ $version := "{version}" }}}}'
+    opening = f'{{{{ with secret "{path}" }}}}{known}{_logs_in_to(host, port, database)}'
+    return Fetch(opening, "{{ end }}", False, ())
+
+
+def _logs_in_to(host: str, port: int, database: str) -> str:
+    """What a program needs to use the account that was read."""
     values = (
         f'"username" .Data.username "password" .Data.password "host" "{host}" "port" "{port}" "database" "{database}"'
     )
-    known = f'{{{{ $version := "{version}" }}}}'
-    opening = f'{{{{ with secret "{path}" }}}}{known}{{{{ $d := sprig_dict {values} }}}}'
-    return Fetch(opening, "{{ end }}", False, ())
+    return f"{{{{ $d := sprig_dict {values} }}}}"
 
 
 def certificate(role: str, spiffe_id: str) -> Fetch:

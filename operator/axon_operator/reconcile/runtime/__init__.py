@@ -100,12 +100,13 @@ class RuntimeReconciler:
         children = {ref: kubernetes.get(ref) for ref in desired.kubernetes_child_refs(names)}
         job = kubernetes.get(Ref(JOB, names.namespace, names.principal))
         pods = kubernetes.referring(POD, names.namespace, names.runtime) if ask_for_grants(candidates) else ()
+        told = told_by(children[config_of(names)])
         seen = RuntimeSeen(
             names=names,
             around=surroundings(names, spec, tenant, candidates, self._platform, job=job, pods=pods)
             if tenant
             else None,
-            told=told_by(children[config_of(names)]),
+            told=told,
             spec=spec,
             deleting=deleting(live),
             tenant=tenant,
@@ -125,7 +126,7 @@ class RuntimeReconciler:
             short=is_short(live),
             left=()
             if not stays or deleting(live) or (tenant and tenant.spec.suspended)
-            else left(told_by(children[config_of(names)]), [b.uid for b in bound]),
+            else left(told, [b.uid for b in bound]),
             unmarked=tenant is None and self._has_tenant(names.namespace),
             sharing=sharing(kubernetes, names, bound),
         )
